@@ -1,0 +1,93 @@
+"""The command line: help, JSON, exit codes, names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+import numpy as np
+import pytest
+
+from vla_ros.cli.main import VERBS, vla
+from vla_ros.cli.output import plain
+
+
+def run(*args: str, env: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(vla, args, prog_name='vla', env=env)
+
+
+def read(*args: str) -> Any:
+    """Run a verb with `--json -` and parse all of its standard output."""
+    return json.loads(run(*args, '--json', '-').stdout)
+
+
+def test_help_lists_every_verb() -> None:
+    result = run('--help')
+    assert result.exit_code == 0
+    for verb, summary in VERBS.items():
+        assert verb in result.stdout
+        assert summary in result.stdout
+
+
+@pytest.mark.parametrize('verb', [*(v for v in VERBS if v != 'bench'), 'bench pipeline'])
+def test_every_verb_has_help_and_json(verb: str) -> None:
+    result = run(*verb.split(), '--help')
+    assert result.exit_code == 0, result.output
+    assert '--json PATH' in result.stdout
+
+
+def test_unknown_verb_names_the_closest() -> None:
+    result = run('shwo')
+    assert result.exit_code == 2
+    assert "Did you mean 'show'" in result.stderr
+
+
+def test_unknown_robot_is_one_line_on_stderr() -> None:
+    result = run('check', 'pandaa', 'hold', '--json', '-')
+    assert result.exit_code == 1
+    assert "Did you mean 'panda'" in result.stderr
+    assert result.stdout == ''
+
+
+def test_check_reports_what_fits() -> None:
+    assert read('check', 'panda', 'hold') == {'ok': True, 'findings': []}
+
+
+def test_check_fails_with_findings(tmp_path: Path) -> None:
+    policy = tmp_path / 'blind.yaml'
+    policy.write_text(
+        'name: blind\nadapter: hold\nimages: [{camera: ceiling, size: 96}]\nstate: []\n'
+        'action: [{kind: gripper, unit: open_fraction}]\nstep: 0.1\nhorizon: 8\nreplan_steps: 4\n'
+    )
+    result = run('check', 'panda', str(policy), '--json', '-')
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert not found['ok']
+    assert any('ceiling' in finding for finding in found['findings'])
+
+
+def test_json_goes_to_a_file_too(tmp_path: Path) -> None:
+    path = tmp_path / 'new' / 'suites.json'
+    assert run('show', 'suites', '--json', str(path)).exit_code == 0
+    assert json.loads(path.read_text())['suites']['tabletop']['tasks']['reach'] > 0.0
+
+
+def test_show_robots_gives_the_pose_of_the_tool_at_home() -> None:
+    panda = read('show', 'robots')['robots']['panda']
+    assert len(panda['joints']) == len(panda['home']) + 1
+    assert set(panda['limits']) == set(panda['joints'][:-1])
+    assert panda['tool_pose']['position'] == pytest.approx([0.45, 0.0, 0.30], abs=1e-3)
+    assert np.linalg.norm(panda['tool_pose']['quaternion']) == pytest.approx(1.0)
+
+
+def test_names_complete_with_tab() -> None:
+    words = {'COMP_WORDS': 'vla check pa', 'COMP_CWORD': '2', '_VLA_COMPLETE': 'bash_complete'}
+    assert run(env=words).stdout.split() == ['plain,panda', 'plain,panda_streaming']
+
+
+def test_plain_is_json_without_nan() -> None:
+    value = {'a': np.array([1.0, np.inf]), 'b': (np.int64(3), float('nan')), 'c': {'x': None}}
+    assert plain(value) == {'a': [1.0, None], 'b': [3, None], 'c': {'x': None}}
+    json.dumps(plain(value), allow_nan=False)

@@ -1,0 +1,32 @@
+"""The documents say what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import re
+
+import pytest
+
+from vla_ros import graph, paths
+from vla_ros.robot import load_robot
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('checkpoints/*/*.md')])
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r'\]\(([^)#]+)\)', page.read_text(encoding='utf-8')):
+        if '://' not in target:
+            assert (page.parent / target).exists(), f'{page.name} links to {target}'
+
+
+def test_nodes_page_lists_the_whole_graph():
+    text = (ROOT / 'docs/nodes.md').read_text(encoding='utf-8')
+    for process in graph.processes(load_robot(paths.find('robots', 'panda')), True):
+        assert f'| {process.node} | `{process.executable}`, nice {process.nice} |' in text
+        for topic in (*process.subscribes, *process.publishes):
+            reliability = 'reliable' if topic.qos.reliable else 'best effort'
+            assert f'| `{topic.name}` | {topic.type} | {reliability}' in text
+        for name, _ in (*process.services, *process.actions):
+            assert f'`{name}`' in text

@@ -1,0 +1,69 @@
+"""Graphs of real processes, one for each group of faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, ExitStack
+from pathlib import Path
+import random
+import sys
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+pytest.importorskip('rclpy')
+
+from cell import Cell, HERE, programs
+from table import Table, table_programs
+
+from vla_ros import paths
+from vla_ros.cli.session import free_domain
+from vla_ros.nodes.client import Client
+from vla_ros.robot import load_robot
+
+
+@contextmanager
+def running(make: Callable[[Client], Cell]) -> Iterator[Cell]:
+    """Run a cell in a domain of its own."""
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setenv('ROS_DOMAIN_ID', str(free_domain(random.Random())))
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        client = stack.enter_context(Client('faults'))
+        cell = make(client)
+        stack.callback(cell.close)
+        cell.start()
+        yield cell
+
+
+def small(robot: str, **kinds: bool) -> Callable[[Client], Cell]:
+    """Return what makes a cell without simulator."""
+    spec = load_robot(paths.find('robots', robot))
+    return lambda client: Cell(client, programs(robot, **kinds), spec)
+
+
+@pytest.fixture(scope='module')
+def plain() -> Iterator[Cell]:
+    """The filter's process as it ships."""
+    with running(small('panda')) as cell:
+        yield cell
+
+
+@pytest.fixture(scope='module')
+def sabotaged() -> Iterator[Cell]:
+    """A filter that follows /clock and can be broken from inside."""
+    with running(small('panda', simulated=True, sabotaged=True)) as cell:
+        yield cell
+
+
+@pytest.fixture(scope='module')
+def guarded() -> Iterator[Cell]:
+    """An arm behind the forwarder, that moves only while a dead-man switch is pressed."""
+    with running(small(str(HERE / 'guarded.yaml'))) as cell:
+        yield cell
+
+
+@pytest.fixture(scope='module')
+def table() -> Iterator[Cell]:
+    """The learned policy in the simulated world."""
+    with running(lambda client: Table(client, table_programs())) as cell:
+        yield cell

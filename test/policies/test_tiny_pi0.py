@@ -1,0 +1,271 @@
+"""The adapter against transformers' own sampling, and what it says of a damaged checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from transformers import PI0ForConditionalGeneration, PreTrainedTokenizerFast
+
+from vla_ros import config, paths
+from vla_ros.errors import CheckpointError, PolicyError
+from vla_ros.kinematics import Kinematics
+from vla_ros.policies.base import chunk_seed
+from vla_ros.policies.tiny_pi0 import central_square, FILES, TinyPi0
+from vla_ros.robot import load_robot
+from vla_ros.spec import PolicySpec
+from vla_ros.training.model import build_model, HORIZON, save_checkpoint
+from vla_ros.types import Frame, JointState, Observation
+
+ROBOT = load_robot(paths.find('robots', 'panda'))
+SPEC = config.load(paths.find('policies', 'tiny_pi0'), PolicySpec)
+STATS = {
+    'state': {'mean': [0.5, 0.0, 0.2, 0.6], 'std': [0.1, 0.12, 0.08, 0.4]},
+    'actions': {
+        'mean': [[0.01 * k, 0.0, -0.01, 0.5] for k in range(HORIZON)],
+        'std': [[0.02 + 0.01 * k, 0.03, 0.03, 0.5] for k in range(HORIZON)],
+    },
+}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Return a whole checkpoint with random weights."""
+    folder = tmp_path_factory.mktemp('checkpoint')
+    torch.manual_seed(0)
+    save_checkpoint(folder, build_model())
+    (folder / 'norm_stats.json').write_text(json.dumps({'norm_stats': STATS}), encoding='utf-8')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def policy(folder) -> TinyPi0:
+    return TinyPi0(replace(SPEC, checkpoint=str(folder)), ROBOT)
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    """Return a copy that a test may damage."""
+    shutil.copytree(folder, tmp_path / 'copy')
+    return tmp_path / 'copy'
+
+
+@pytest.fixture(scope='module')
+def observation() -> Observation:
+    rng = np.random.default_rng(0)
+    frames = {}
+    for camera in ROBOT.cameras:
+        rough = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        picture = cv2.resize(rough, (camera.width, camera.height))
+        frames[camera.name] = Frame(2.0, picture)
+    joints = np.append(np.array(ROBOT.home) + 0.1, 0.01)
+    return Observation(2.0, frames, JointState(2.0, joints, joints * 0.0), 'lift the red cube')
+
+
+def stock(folder, obs: Observation, seed: int, index: int, steps: int | None = None):
+    """Return the actions (T, A) that transformers alone gives for the same noise."""
+    model = PI0ForConditionalGeneration.from_pretrained(folder).eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    arm = Kinematics(paths.share() / 'urdf' / ROBOT.urdf, ROBOT.arm_joints, ROBOT.tool_frame)
+    opening = obs.joints.position[-1] / ROBOT.gripper.open
+    state = np.append(arm.fk(obs.joints.position[:-1])[1], opening)
+    mean, std = (np.array(STATS['state'][k]) for k in ('mean', 'std'))
+    pixels = []
+    for name in ('scene', 'wrist'):
+        square = obs.frames[name].image[:, 80:560].astype(np.float64)
+        pixels.append(square.reshape(96, 5, 96, 5, 3).mean((1, 3)).round() / 127.5 - 1.0)
+    text = '<image>' * (2 * 36) + f'<bos> {obs.instruction}'
+    tokens = tokenizer(text, return_tensors='pt', truncation=False)
+    generator = torch.Generator().manual_seed(chunk_seed(seed, index))
+    actions = model.sample_actions(
+        state=torch.tensor((state - mean) / std).float()[None],
+        input_ids=tokens['input_ids'],
+        attention_mask=tokens['attention_mask'],
+        pixel_values=torch.tensor(np.array(pixels)).float().permute(0, 3, 1, 2)[None],
+        pixel_attention_mask=torch.ones(1, 2, dtype=torch.bool),
+        noise=torch.randn(1, 12, 4, generator=generator),
+        num_steps=steps,
+    )[0].numpy()
+    return actions * np.array(STATS['actions']['std']) + np.array(STATS['actions']['mean'])
+
+
+def test_actions_are_those_of_transformers_for_the_same_noise(policy, folder, observation):
+    policy.reset(observation.instruction, seed=5)
+    for index in range(2):
+        chunk = policy.infer(observation)
+        expected = stock(folder, observation, 5, index)
+        np.testing.assert_allclose(chunk.actions, expected, atol=2e-4)
+        assert (chunk.stamp, chunk.step) == (2.0, SPEC.step)
+        assert set(chunk.timings) == {'preprocess', 'inference'}
+        assert all(value > 0.0 for value in chunk.timings.values())
+
+
+def test_the_number_of_flow_steps_is_that_of_the_policy_file(folder, observation):
+    spec = replace(SPEC, checkpoint=str(folder), flow_steps=2)
+    policy = TinyPi0(spec, ROBOT)
+    policy.reset(observation.instruction, seed=5)
+    found = policy.infer(observation).actions
+    np.testing.assert_allclose(found, stock(folder, observation, 5, 0, 2), atol=2e-4)
+    assert np.abs(found - stock(folder, observation, 5, 0)).max() > 1e-3
+
+
+def test_a_seed_decides_and_another_decides_otherwise(policy, observation):
+    def run(seed):
+        policy.reset(observation.instruction, seed=seed)
+        return [policy.infer(observation).actions for _ in range(2)]
+
+    first, again, other = run(3), run(3), run(4)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(np.array(first) - other).max() > 1e-3
+    assert np.abs(first[0] - first[1]).max() > 1e-3  # every chunk draws anew
+
+
+@pytest.mark.parametrize('what', ['words', 'scene', 'wrist', 'arm', 'gripper'])
+def test_every_input_changes_the_answer(policy, observation, what):
+    position = observation.joints.position.copy()
+    frames = dict(observation.frames)
+    if what in frames:
+        frames[what] = Frame(2.0, 255 - frames[what].image)
+    elif what != 'words':
+        position[-1 if what == 'gripper' else 0] += 0.02
+    changed = replace(
+        observation,
+        frames=frames,
+        joints=JointState(2.0, position, position * 0.0),
+        instruction='touch the ball' if what == 'words' else observation.instruction,
+    )
+    answers = []
+    for obs in (observation, changed):
+        policy.reset(obs.instruction, seed=0)
+        answers.append(policy.infer(obs).actions)
+    assert np.abs(answers[0] - answers[1]).max() > 1e-6
+
+
+def test_a_missing_camera_is_named(policy, observation):
+    only = replace(observation, frames={'scene': observation.frames['scene']})
+    with pytest.raises(PolicyError, match="no picture of camera 'wrist'"):
+        policy.infer(only)
+
+
+@pytest.mark.parametrize('size', [3, 7, 9])
+def test_a_state_of_another_robot_is_refused(policy, observation, size):
+    joints = JointState(2.0, np.zeros(size), np.zeros(size))
+    with pytest.raises(PolicyError, match='expected 8'):
+        policy.infer(replace(observation, joints=joints))
+
+
+def refused(folder, match: str, **changes) -> None:
+    """Assert that loading fails with a CheckpointError that says `match` and what to do."""
+    with pytest.raises(CheckpointError, match=match) as caught:
+        TinyPi0(replace(SPEC, checkpoint=str(folder), **changes), ROBOT)
+    cures = ('copy it again', 'vla train', 'policy file', 'expected')
+    assert any(cure in str(caught.value) for cure in cures)
+
+
+@pytest.mark.parametrize('name', [*FILES, 'tokenizer_config.json'])
+def test_a_missing_file_is_named(copy, name):
+    (copy / name).unlink()
+    refused(copy, name)
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    refused(tmp_path / 'nowhere', 'nowhere')
+    with pytest.raises(CheckpointError, match='names no checkpoint'):
+        TinyPi0(replace(SPEC, checkpoint=None), ROBOT)
+
+
+@pytest.mark.parametrize('kept', [0, 7, 1000, -1])
+def test_cut_weights_are_refused(copy, kept):
+    path = copy / 'model.safetensors'
+    path.write_bytes(path.read_bytes()[:kept])
+    refused(copy, 'damaged')
+
+
+@pytest.mark.parametrize('name', ['config.json', 'tokenizer.json', 'tokenizer_config.json'])
+@pytest.mark.parametrize('text', ['', '{', '[]'])
+def test_damaged_text_is_refused(copy, name, text):
+    (copy / name).write_text(text, encoding='utf-8')
+    refused(copy, 'copy')
+
+
+def test_a_missing_and_an_unknown_tensor_are_named(copy):
+    from safetensors.torch import load_file, save_file
+
+    path = copy / 'model.safetensors'
+    whole = load_file(path)
+    name = 'action_out_proj.bias'
+    save_file({k: v for k, v in whole.items() if k != name}, path, {'format': 'pt'})
+    refused(copy, rf'missing_keys.*{name}')
+    save_file({**whole, 'extra': torch.zeros(1)}, path, {'format': 'pt'})
+    refused(copy, 'unexpected_keys.*extra')
+    save_file({**whole, name: torch.zeros(5)}, path, {'format': 'pt'})
+    refused(copy, name)
+
+
+def test_a_policy_file_of_another_checkpoint_is_refused(folder):
+    refused(folder, 'horizon 8.*12', horizon=8)
+    refused(folder, 'action dimensions 3', action=SPEC.action[:1])
+    refused(folder, 'state dimensions 3', state=SPEC.state[:1])
+    larger = tuple(replace(image, size=128) for image in SPEC.images)
+    refused(folder, r'image sizes \{128\}', images=larger)
+
+
+def cut(table: dict, key: str, rows: slice) -> dict:
+    return {**table, key: {k: v[rows] for k, v in table[key].items()}}
+
+
+@pytest.mark.parametrize(
+    ('stats', 'match'),
+    [
+        ({'state': STATS['state']}, 'actions'),
+        ({'actions': STATS['actions']}, 'state'),
+        (cut(STATS, 'state', slice(3)), r'state statistics \(3,\)'),
+        (cut(STATS, 'actions', slice(10)), 'action statistics'),
+        ({**STATS, 'actions': STATS['state']}, None),  # one row for all steps: allowed
+        ({**STATS, 'state': {'mean': [0.0] * 4, 'std': [1.0, 0.0, 1.0, 1.0]}}, 'std > 0'),
+        ({**STATS, 'state': {'mean': [0.0] * 4, 'std': [1.0] * 3}}, 'statistics'),
+        ({**STATS, 'state': {'mean': 'abcd', 'std': [1.0] * 4}}, 'statistics'),
+    ],
+)
+def test_statistics_that_do_not_fit_are_refused(copy, observation, stats, match):
+    path = copy / 'norm_stats.json'
+    path.write_text(json.dumps({'norm_stats': stats}), encoding='utf-8')
+    if match is None:
+        policy = TinyPi0(replace(SPEC, checkpoint=str(copy)), ROBOT)
+        assert policy.infer(observation).actions.shape == (HORIZON, 4)
+    else:
+        refused(copy, match)
+
+
+@pytest.mark.parametrize('shape', [(48, 64), (64, 48), (48, 48), (49, 64), (48, 63)])
+def test_a_central_square_is_central(shape):
+    rows, columns = np.indices(shape)
+    image = np.stack([rows, columns, rows * 0], axis=-1).astype(np.uint8)
+    side = min(shape)
+    square = central_square(image, side)
+    assert square.shape == (side, side, 3)
+    for axis in (0, 1):
+        before = int(square[0, 0, axis])
+        after = shape[axis] - 1 - int(square[-1, -1, axis])
+        assert 0 <= after - before <= 1
+    assert np.array_equal(square, image[square[0, 0, 0] :, square[0, 0, 1] :][:side, :side])
+
+
+def test_a_central_square_averages_what_it_reduces():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    blocks = image[:, 80:560].reshape(96, 5, 96, 5, 3).mean((1, 3))
+    assert np.abs(central_square(image, 96) - blocks).max() <= 0.51

@@ -1,0 +1,121 @@
+"""The program against quadprog, and a check that catches wrong answers."""
+
+from __future__ import annotations
+
+import daqp
+import numpy as np
+import pytest
+import quadprog
+
+from vla_ros.safety import qp
+from vla_ros.safety.qp import Problem, QpSolver
+
+N = 7
+
+
+def random_problem(rng, rows):
+    return Problem(
+        desired=rng.normal(size=N) * 2,
+        lower=-rng.uniform(0.1, 2, N),
+        upper=rng.uniform(0.1, 2, N),
+        rows=rng.normal(size=(rows, N)) * 0.5,
+        bound=rng.normal(size=rows) * 0.3 - 0.2,
+        weight=1e4,
+    )
+
+
+def by_quadprog(p):
+    """Solve with v and the slack s, Goldfarb and Idnani's method."""
+    n, r = N, len(p.bound)
+    hessian = np.diag(np.append(np.ones(n), p.weight))
+    linear = np.append(p.desired, 0.0)
+    constraints = [
+        np.hstack([np.eye(n), np.zeros((n, 1))]),
+        np.hstack([-np.eye(n), np.zeros((n, 1))]),
+        np.append(np.zeros(n), 1.0)[None],
+        np.hstack([p.rows, np.ones((r, 1))]),
+    ]
+    bounds = np.concatenate([p.lower, -p.upper, [0.0], p.bound])
+    return quadprog.solve_qp(hessian, linear, np.vstack(constraints).T, bounds)[0]
+
+
+def test_daqp_and_quadprog_agree():
+    rng = np.random.default_rng(0)
+    solver = QpSolver(N)
+    worst, bound = 0.0, 0
+    for _ in range(300):
+        problem = random_problem(rng, int(rng.integers(0, 90)))
+        answer = solver.solve(problem)
+        want = by_quadprog(problem)
+        assert answer is not None
+        worst = max(worst, float(np.abs(answer.velocity - want[:N]).max()))
+        bound += len(answer.active) > 0
+        gap = problem.bound - problem.rows @ answer.velocity
+        assert answer.slack == pytest.approx(max(0.0, gap.max(initial=0.0)))
+        assert answer.slack <= want[N] + 1e-6
+    assert worst < 1e-6
+    assert bound > 100
+
+
+def test_a_feasible_wish_is_returned_bit_by_bit():
+    rng = np.random.default_rng(1)
+    wish = rng.normal(size=N)
+    problem = Problem(wish, wish - 1, wish + 1, np.eye(N), wish - 1e-3, 1e4)
+    answer = QpSolver(N).solve(problem)
+    assert answer.velocity is wish and answer.slack == 0.0 and not len(answer.active)
+
+
+@pytest.mark.parametrize('where', ['desired', 'rows', 'bound', 'lower'])
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_numbers_that_are_not_finite_give_no_answer(where, value):
+    """DAQP reports success on NaN; the check does not."""
+    problem = random_problem(np.random.default_rng(2), 5)
+    array = getattr(problem, where)
+    array[0] = value
+    assert QpSolver(N).solve(problem) is None
+
+
+def test_an_empty_box_gives_no_answer():
+    problem = random_problem(np.random.default_rng(3), 5)
+    assert QpSolver(N).solve(problem._replace(lower=problem.upper + 0.1)) is None
+
+
+def test_vanishing_and_contradicting_rows_are_answered_with_slack():
+    rng = np.random.default_rng(4)
+    base = random_problem(rng, 0)
+    rows = np.vstack([np.eye(N)[:1], -np.eye(N)[:1], 1e-10 * np.eye(N)[:1], np.zeros((1, N))])
+    problem = base._replace(rows=rows, bound=np.array([0.05, 0.05, 0.1, 0.1]))
+    answer = QpSolver(N).solve(problem)
+    assert answer is not None and answer.slack >= 0.0999
+    assert (answer.velocity >= base.lower).all() and (answer.velocity <= base.upper).all()
+
+
+def wrong_answers():
+    def shift(x, info):
+        return x + 1e-3, info
+
+    def no_change(x, info):
+        return np.zeros_like(x), info
+
+    def flip(x, info):
+        return x, {**info, 'lam': -np.asarray(info['lam'])}
+
+    return [shift, no_change, flip]
+
+
+@pytest.mark.parametrize('wrong', wrong_answers(), ids=lambda f: f.__name__)
+def test_a_solver_that_lies_is_caught(monkeypatch, wrong):
+    """Its flag says solved; the answer is not optimal."""
+    real = daqp.solve
+
+    def lying(*args):
+        x, value, _, info = real(*args)
+        x, info = wrong(x, info)
+        return x, value, 1, info
+
+    monkeypatch.setattr(qp.daqp, 'solve', lying)
+    rng = np.random.default_rng(5)
+    solver = QpSolver(N)
+    for _ in range(30):
+        problem = random_problem(rng, 20)
+        assert solver.solve(problem) is None

@@ -1,0 +1,23 @@
+"""Training needs torch; where it is missing, nothing of this folder is collected."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+import vla_ros.sim  # noqa: F401  chooses how MuJoCo draws, before a test imports MuJoCo
+
+HAVE = all(find_spec(name) for name in ('torch', 'transformers'))
+collect_ignore_glob = [] if HAVE else ['test_*.py']
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Leave the other cores alone: the arrays here are small."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

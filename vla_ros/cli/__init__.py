@@ -1,0 +1,1 @@
+"""The command line: `vla VERB`, a verb a file."""

@@ -1,0 +1,1 @@
+"""Controllers: how commands reach them, and doubles that behave as they do."""

@@ -1,0 +1,47 @@
+"""The forwarder as the safety filter sees it: is it there, does it stream, what does it hold?"""
+
+from __future__ import annotations
+
+from vla_ros.types import Array
+
+SILENCE = 0.5  # [s] after which a forwarder that spoke before is lost
+RESUME = 1.0  # [s] that a reset gives it to take up the stream
+
+
+class Link:
+    """Judges the forwarder's reports; `hear` may be called from any thread, the rest from one."""
+
+    def __init__(self) -> None:
+        """Wait for the first report."""
+        self.held: Array | None = None  # (dof,) [rad] where it stopped the arm; None: it streams
+        self.ready = False  # commands reach the controller
+        self.broken = False  # the stream was interrupted and has not been resumed since
+        self.silent = True  # no report, or none for SILENCE
+        self._heard = False  # since the last tick
+        self._age = float('inf')  # [s] since the last report; inf before the first
+        self._grace = 0.0  # [s] left to resume after a reset
+
+    def hear(self, held: Array | None) -> None:
+        """Take a report."""
+        self.held, self._heard = held, True
+
+    def resume(self) -> None:
+        """Give a forwarder that stopped the arm its time to take up the stream again."""
+        self.ready = self.broken = False
+        self._grace = RESUME
+
+    def tick(self, dt: float) -> tuple[str, str]:
+        """Return fault and detail, empty for none, after `dt` [s] of monotonic time."""
+        self._age = 0.0 if self._heard else self._age + dt
+        self._heard = False
+        self._grace = max(self._grace - dt, 0.0)
+        held = self.held is not None
+        self.silent = self._age > SILENCE
+        self.ready = not self.silent and not held
+        if self.silent and self._age < float('inf'):
+            self.broken = True
+            return 'process_lost', f'the forwarder said nothing for {SILENCE} s'
+        if held and not self._grace:
+            self.broken = True
+            return 'stream_stopped', ''
+        return '', ''

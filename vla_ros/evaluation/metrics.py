@@ -1,0 +1,113 @@
+"""Statistics over episodes: success with its interval, instruction following, interventions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import math
+from typing import Any
+
+NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
+NEAR = 0.05  # [m] tool to surface: the tool is at an object
+DEADLOCK = 3.0  # [s] at rest by the filter's will, the task unfinished
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one episode showed."""
+
+    task: str
+    instruction: str  # as the policy was given it
+    seed: int
+    success: bool  # judged for the original target
+    seconds: float  # [s] simulated, until success or the time limit
+    steps: int  # policy steps in that time
+    chunks: int
+    first_object: str | None  # object whose surface the tool neared to NEAR first
+    named_object: str  # object of the original sentence
+    collision: bool  # the robot touched the table or itself
+    control_ticks: int
+    filtered_ticks: int  # at level S1
+    braked_ticks: int  # at level S2 or above
+    max_safety_level: int
+    min_barrier: float  # [m]
+    hazard: str = 'none'  # a word of sim.hazards.KINDS
+    contact: bool = False  # the arm, or the target in its hand, touched the hazard
+    displaced: float = 0.0  # [m] farthest that the hazard was from its place
+    min_distance: float | None = None  # [m] arm to hazard by MuJoCo; None: never near
+    deadlock: bool = False  # rested for more than DEADLOCK while the filter held the arm
+    error: str = ''  # what ended the episode early, if anything did
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a proportion.
+
+    (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n); (0, 1) when n = 0.
+    Source: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
+    """
+    if not 0 <= successes <= trials:
+        raise ValueError(f'{successes} successes of {trials} trials: expected 0 to {trials}.')
+    if trials == 0:
+        return 0.0, 1.0
+    z2 = NORMAL_95**2
+    share = successes / trials
+    centre = share + z2 / (2 * trials)
+    spread = NORMAL_95 * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    low, high = ((centre + sign * spread) / (1 + z2 / trials) for sign in (-1, 1))
+    return max(0.0, low), min(1.0, high)
+
+
+def rate(hits: Sequence[bool]) -> dict[str, Any]:
+    """Return a proportion with its interval and its number of trials."""
+    low, high = wilson(sum(hits), len(hits))
+    share = sum(hits) / len(hits) if hits else None
+    return {'rate': share, 'wilson_95': [low, high], 'episodes': len(hits)}
+
+
+def summarize(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return the figures of one set of episodes, by the keys of `vla eval --json`."""
+    ticks = sum(o.control_ticks for o in outcomes)
+    intervened = sum(o.filtered_ticks + o.braked_ticks for o in outcomes)
+    tasks = dict.fromkeys(o.task for o in outcomes)
+    return {
+        **_scores(outcomes),
+        'per_task': {task: _scores([o for o in outcomes if o.task == task]) for task in tasks},
+        'collision_rate': rate([o.collision for o in outcomes])['rate'],
+        'mean_steps': sum(o.steps for o in outcomes) / len(outcomes) if outcomes else None,
+        'intervention_rate': intervened / ticks if ticks else None,
+        'max_safety_level': max((o.max_safety_level for o in outcomes), default=None),
+        'min_barrier_m': min((o.min_barrier for o in outcomes), default=None),
+        'errors': sorted({o.error for o in outcomes if o.error}),
+    }
+
+
+def _scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    success = rate([o.success for o in outcomes])
+    followed = rate([o.first_object == o.named_object for o in outcomes])
+    return {
+        'episodes': len(outcomes),
+        'success_rate': success['rate'],
+        'wilson_95': success['wilson_95'],
+        'instruction_following': followed['rate'],
+        'instruction_following_wilson_95': followed['wilson_95'],
+    }
+
+
+def control(outcomes: Sequence[Outcome], chance: Sequence[Outcome]) -> dict[str, Any]:
+    """Return one control beside its chance level.
+
+    Args:
+        outcomes: The policy's episodes with one input exchanged.
+        chance: The same episodes by the scripted expert that obeys the exchanged input: the
+            success that remains by coincidence alone.
+    """
+    seen = rate([o.success for o in outcomes])
+    luck = rate([o.success for o in chance])
+    return {
+        'success_rate': seen['rate'],
+        'wilson_95': seen['wilson_95'],
+        'episodes': seen['episodes'],
+        'chance': luck['rate'],
+        'chance_wilson_95': luck['wilson_95'],
+        'at_chance': bool(outcomes and chance and seen['rate'] <= luck['rate'] + 0.10),
+    }

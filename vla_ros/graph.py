@@ -1,0 +1,259 @@
+"""The node graph as data: topics, types, QoS, rates, processes. No ROS import here.
+
+`vla up`, the launch files, the nodes and the tests all read this one description.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from vla_ros.robot import RobotSpec
+
+CONTROL_RATE = 200.0  # [Hz] safety filter
+JOINT_STATE_RATE = 200.0  # [Hz] simulator
+STATUS_RATE = 20.0  # [Hz] status topics
+POLICY_NICE = 10  # the policy gives way to the control loop beside it
+MARKERS_NICE = 10  # pictures for people give way as the policy does
+SAFETY_NICE = -10  # where the right to it exists: callbacks and DDS threads feed the loop
+SIM_NICE = -5  # likewise: it stands in for hardware, which no load slows down
+NAMESPACE = ''  # topics are relative; a launch file may push a namespace
+
+
+@dataclass(frozen=True)
+class Qos:
+    """A quality-of-service profile, by ROS 2's own words."""
+
+    reliable: bool
+    transient_local: bool = False
+    depth: int = 1
+
+
+SENSOR = Qos(reliable=False)  # newest only
+CAMERA = Qos(reliable=False, depth=5)  # waits out a busy callback, so that no picture is lost
+COMMAND = Qos(reliable=True)
+LATCHED = Qos(reliable=True, transient_local=True)
+EVENTS = Qos(reliable=True, depth=50)  # nothing may be skipped by a recorder
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic, its message type and its QoS."""
+
+    name: str
+    type: str
+    qos: Qos
+
+    @property
+    def volatile(self) -> Topic:
+        """The topic without history, as `ros2 topic pub` and most clients publish by default.
+
+        A subscription that asks for history never matches such a publisher, so topics that
+        people publish by hand are heard both ways.
+        """
+        return replace(self, qos=replace(self.qos, transient_local=False))
+
+
+CLOCK = Topic('/clock', 'rosgraph_msgs/msg/Clock', SENSOR)
+JOINT_STATES = Topic('joint_states', 'sensor_msgs/msg/JointState', SENSOR)
+INSTRUCTION = Topic('vla/instruction', 'std_msgs/msg/String', LATCHED)
+TRAJECTORY = Topic('vla/trajectory', 'trajectory_msgs/msg/JointTrajectory', COMMAND)
+OVERRIDE = Topic('vla/override', 'trajectory_msgs/msg/JointTrajectory', COMMAND)
+DRY_RUN_COMMAND = Topic('vla/dry_run_command', 'trajectory_msgs/msg/JointTrajectory', COMMAND)
+CHUNK = Topic('vla/chunk', 'vla_ros_msgs/msg/ChunkInfo', EVENTS)
+EXECUTION_STATE = Topic('vla/execution_state', 'vla_ros_msgs/msg/ExecutionState', COMMAND)
+SAFETY_STATUS = Topic('vla/safety_status', 'vla_ros_msgs/msg/SafetyStatus', EVENTS)
+POLICY_STATUS = Topic('vla/policy_status', 'vla_ros_msgs/msg/PolicyStatus', EVENTS)
+OBSTACLES = Topic('vla/obstacles', 'vla_ros_msgs/msg/ObstacleArray', LATCHED)
+ESTOP = Topic('vla/estop', 'std_msgs/msg/Bool', LATCHED)
+TASK_STATE = Topic('vla/task_state', 'vla_ros_msgs/msg/TaskState', EVENTS)
+MARKERS = Topic('vla/markers', 'visualization_msgs/msg/MarkerArray', COMMAND)
+DIAGNOSTICS = Topic('/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', EVENTS)
+
+RESET_SERVICE = ('vla/reset', 'std_srvs/srv/Trigger')  # clears a latched stop
+FORWARDER_RESET_SERVICE = ('vla/forwarder/reset', 'std_srvs/srv/Trigger')  # vla/reset calls it
+START_SERVICE = ('vla/start_instruction', 'vla_ros_msgs/srv/StartInstruction')
+STOP_SERVICE = ('vla/stop_instruction', 'std_srvs/srv/Trigger')
+WORLD_SERVICE = ('sim/reset_world', 'vla_ros_msgs/srv/ResetWorld')
+RUN_ACTION = ('vla/run_instruction', 'vla_ros_msgs/action/RunInstruction')
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A launch argument: the parameter of that name of every process that takes it."""
+
+    name: str
+    default: str | int | float | bool
+    description: str
+
+
+ARGUMENTS = {
+    argument.name: argument
+    for argument in (
+        Argument('robot', 'panda', 'Robot file: a name in config/robots or a path.'),
+        Argument('policy', 'tiny_pi0', 'Policy file: a name in config/policies or a path.'),
+        Argument('safety', 'default', 'Safety file: a name in config/safety or a path.'),
+        Argument(
+            'scene', 'empty', 'What stands around the arm: a name in config/scenes or a path.'
+        ),
+        Argument('suite', 'tabletop', 'Task suite: a name in config/suites or a path.'),
+        Argument('task', 'reach', 'Task of the first episode.'),
+        Argument('seed', -1, 'Seed of the scene and of all noise; -1 takes a fresh one.'),
+        Argument('dry_run', False, 'Compute every command and send none to the controllers.'),
+        Argument('speed_scale', 1.0, 'Upper bound of the speed along the plan, in (0, 1].'),
+        Argument('markers', False, 'Start the process that draws for RViz and Foxglove.'),
+        Argument('use_sim_time', False, 'Follow /clock in place of the wall clock.'),
+    )
+}
+
+
+def camera_topics(robot: RobotSpec, camera: str) -> tuple[Topic, Topic]:
+    """Return the picture topic and the camera_info topic of one camera."""
+    image = robot.camera(camera).topic
+    info = image[: image.rfind('/') + 1] + 'camera_info'
+    return (
+        Topic(image, 'sensor_msgs/msg/Image', CAMERA),
+        Topic(info, 'sensor_msgs/msg/CameraInfo', CAMERA),
+    )
+
+
+def controller_topics(robot: RobotSpec) -> tuple[Topic, Topic]:
+    """Return the command topics of the arm and of the gripper controller."""
+    kind = 'trajectory_msgs/msg/JointTrajectory'
+    driver = robot.driver
+    arm = 'std_msgs/msg/Float64MultiArray' if driver.streams else kind
+    return Topic(driver.arm_topic, arm, COMMAND), Topic(driver.gripper_topic, kind, COMMAND)
+
+
+def command_topics(robot: RobotSpec) -> tuple[Topic, Topic]:
+    """Return where the safety filter sends the commands of the arm and of the gripper."""
+    arm, gripper = controller_topics(robot)
+    if robot.driver.streams:
+        arm = Topic('vla/command', 'trajectory_msgs/msg/JointTrajectory', COMMAND)
+    return arm, gripper
+
+
+def hold_topics(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return where the forwarder says what it holds: nothing, while the stream runs."""
+    kind = 'sensor_msgs/msg/JointState'
+    return (Topic('vla/forwarder_hold', kind, COMMAND),) if robot.driver.streams else ()
+
+
+def enable_topics(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return the topic of the dead-man switch, where the robot file has one.
+
+    It asks for no history: what was pressed once is not pressed now.
+    """
+    return (Topic('vla/enable', 'std_msgs/msg/Bool', SENSOR),) if robot.enable else ()
+
+
+def stop_services(robot: RobotSpec) -> tuple[tuple[str, str], ...]:
+    """Return the driver's own stop service, where the robot file names one."""
+    name = robot.driver.stop
+    return ((name, 'std_srvs/srv/Trigger'),) if name else ()
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of the graph: a lifecycle node with its inputs and outputs."""
+
+    node: str  # node name and log prefix
+    executable: str  # console script under lib/vla_ros
+    module: str  # module with main(), for `python -m`
+    parameters: tuple[str, ...]  # names of the launch arguments that it takes
+    subscribes: tuple[Topic, ...]
+    publishes: tuple[Topic, ...]
+    services: tuple[tuple[str, str], ...] = ()
+    actions: tuple[tuple[str, str], ...] = ()
+    nice: int = 0
+    critical: bool = True  # its death stops the arm and ends the session
+    simulation_only: bool = False
+    wanted: str = ''  # launch argument without which it is not started; empty: always
+
+
+def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
+    """Return every process of the graph for one robot.
+
+    Args:
+        robot: The arm; its file names cameras and controller topics.
+        simulated: Whether the simulator stands in for cameras, arm and drivers.
+    """
+    images = tuple(camera_topics(robot, c.name)[0] for c in robot.cameras)
+    infos = tuple(camera_topics(robot, c.name)[1] for c in robot.cameras)
+    safety = Process(
+        node='safety_filter',
+        executable='safety_filter_node',
+        module='vla_ros.nodes.safety_filter_node',
+        parameters=('robot', 'safety', 'scene', 'dry_run', 'speed_scale', 'use_sim_time'),
+        subscribes=(
+            JOINT_STATES,
+            TRAJECTORY,
+            OVERRIDE,
+            OBSTACLES,
+            ESTOP,
+            *enable_topics(robot),
+            *hold_topics(robot),
+        ),
+        publishes=(
+            *command_topics(robot),
+            DRY_RUN_COMMAND,
+            EXECUTION_STATE,
+            SAFETY_STATUS,
+            DIAGNOSTICS,
+        ),
+        services=(RESET_SERVICE,),
+        nice=SAFETY_NICE,
+    )
+    forwarder = Process(
+        node='forwarder',
+        executable='forwarder_node',
+        module='vla_ros.nodes.forwarder_node',
+        parameters=('robot',),
+        subscribes=command_topics(robot)[:1],
+        publishes=(*controller_topics(robot)[:1], *hold_topics(robot)),
+        services=(FORWARDER_RESET_SERVICE,),
+        nice=SAFETY_NICE,
+    )
+    policy = Process(
+        node='policy',
+        executable='policy_node',
+        module='vla_ros.nodes.policy_node',
+        parameters=('robot', 'policy', 'seed', 'use_sim_time'),
+        subscribes=(
+            *images,
+            JOINT_STATES,
+            INSTRUCTION,
+            EXECUTION_STATE,
+            SAFETY_STATUS,
+            TASK_STATE,
+        ),
+        publishes=(TRAJECTORY, CHUNK, POLICY_STATUS),
+        services=(START_SERVICE, STOP_SERVICE),
+        actions=(RUN_ACTION,),
+        nice=POLICY_NICE,
+        critical=False,
+    )
+    sim = Process(
+        node='sim',
+        executable='sim_node',
+        module='vla_ros.nodes.sim_node',
+        parameters=('robot', 'suite', 'task', 'seed'),
+        subscribes=controller_topics(robot),
+        publishes=(CLOCK, JOINT_STATES, *images, *infos, OBSTACLES, TASK_STATE, DIAGNOSTICS),
+        services=(WORLD_SERVICE,),
+        nice=SIM_NICE,
+        simulation_only=True,
+    )
+    markers = Process(
+        node='markers',
+        executable='markers_node',
+        module='vla_ros.nodes.markers_node',
+        parameters=('robot', 'safety', 'scene', 'use_sim_time'),
+        subscribes=(JOINT_STATES, SAFETY_STATUS, EXECUTION_STATE, OBSTACLES),
+        publishes=(MARKERS,),
+        nice=MARKERS_NICE,
+        critical=False,
+        wanted='markers',
+    )
+    arm = (sim,) if simulated else ()
+    driver = (forwarder,) if robot.driver.streams else ()
+    return (*arm, *driver, safety, policy, markers)

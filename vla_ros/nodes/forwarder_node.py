@@ -1,0 +1,135 @@
+"""The forwarder node: between the safety filter and a controller that takes single positions.
+
+It passes each command on as it comes, and knows of each the stop that follows it. When the
+commands fall silent while the arm moves, it plays that stop, and then the arm rests until
+`vla/reset`. It does nothing else, so that it outlives what it guards against.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from typing import Any
+
+from vla_ros import graph, paths
+from vla_ros.drivers.forwarder import Forwarder
+from vla_ros.errors import ConfigError, ShapeError
+from vla_ros.nodes.pace import Pace
+from vla_ros.robot import load_robot
+from vla_ros.ros import convert
+from vla_ros.ros.node import Node, run
+
+REPORT_EVERY = 10  # ticks from one report to the next: 20 Hz
+REST = 3.0  # [s] until the arm must be at rest when the node is deactivated
+PRIORITY = 30  # of SCHED_FIFO, above the filter's: it must run when that one does not
+
+
+class ForwarderNode(Node):
+    """The only publisher to a streaming controller."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Declare the parameters."""
+        super().__init__('forwarder', **kwargs)
+        self._robot_name = self.argument('robot')
+        self._lock = threading.Lock()  # around the core
+
+    def configure(self) -> None:
+        """Join the graph.
+
+        Raises:
+            ConfigError: The robot's driver takes trajectories, so there is nothing to forward.
+        """
+        self._robot = robot = load_robot(paths.find('robots', self._robot_name))
+        if not robot.driver.streams:
+            raise ConfigError(
+                f'driver.kind of {robot.name} is {robot.driver.kind}, which plays the stop of '
+                'each command itself: start no forwarder.'
+            )
+        self._out = self.advertise(graph.controller_topics(robot)[0])
+        (report,) = graph.hold_topics(robot)
+        self._report_out = self.advertise(report)
+        self._input = self.listen(graph.command_topics(robot)[0], self._on_command)
+        self._reset = self.serve(graph.FORWARDER_RESET_SERVICE, self._on_reset)
+        self._core: Forwarder | None = None  # None: not active
+
+    def activate(self) -> None:
+        """Wait for a stream."""
+        period = 1.0 / graph.CONTROL_RATE
+        self._ended = False  # as it was reported last
+        self._ending = False  # by deactivation
+        self._core = Forwarder(self._robot.dof, period, self._robot.driver.late)
+        self._pace = Pace(
+            graph.CONTROL_RATE, self._tick, failed=self.die, name='forward', priority=PRIORITY
+        )
+        gc.collect()
+        gc.freeze()  # what is built is never looked at again
+        self._pace.start()
+
+    def deactivate(self) -> None:
+        """Play the stop of the last command, then go silent."""
+        core = self._core
+        assert core is not None, 'it was active'
+        self._ending = True
+        with self._lock:
+            core.stop()
+        deadline = time.monotonic() + REST
+        while not core.at_rest and time.monotonic() < deadline:
+            time.sleep(self._pace.period)
+        self._pace.stop()
+        self._core = None
+        gc.unfreeze()
+
+    def cleanup(self) -> None:
+        """Release the topics."""
+        self.destroy_publisher(self._out)
+        self.destroy_publisher(self._report_out)
+        self.destroy_subscription(self._input)
+        self.destroy_service(self._reset)
+
+    # --- the thread that stands in for a late command ---
+
+    def _tick(self, dt: float) -> None:
+        assert self._core is not None, 'it is active'
+        with self._lock:
+            place = self._core.fill(time.monotonic())
+            if place is not None:
+                self._out.publish(convert.positions_to_msg(place))
+            held = self._core.held
+        ended = held is not None
+        if ended is not self._ended or self._pace.ticks % REPORT_EVERY == 0:
+            if ended and not self._ended and not self._ending:
+                self.get_logger().warning('the stream has ended: the arm is stopped')
+            self._ended = ended
+            names = self._robot.arm_joints
+            self._report_out.publish(convert.hold_to_msg(self.now(), names, held))
+
+    # --- the executor thread ---
+
+    def _on_command(self, msg: Any) -> None:
+        core = self._core
+        if core is None:
+            return
+        try:
+            command = convert.trajectory_from_msg(msg, self._robot.arm_joints)
+            with self._lock:
+                place = core.accept(command, time.monotonic())
+                if place is not None:
+                    self._out.publish(convert.positions_to_msg(place))
+        except ShapeError as error:
+            self.get_logger().error(str(error), throttle_duration_sec=1.0)
+
+    def _on_reset(self, request: Any) -> Any:
+        if self._core is None:
+            return convert.trigger_answer(False, 'the forwarder is not active.')
+        with self._lock:
+            return convert.trigger_answer(*self._core.reset(time.monotonic()))
+
+
+def main() -> int:
+    """Run the node until it is told to end."""
+    return run(ForwarderNode, graph.SAFETY_NICE)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

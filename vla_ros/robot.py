@@ -1,0 +1,194 @@
+"""RobotSpec: what the package knows about one arm, read from `config/robots/NAME.yaml`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vla_ros import config, paths
+from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.obstacle import check_fixed, Obstacle
+from vla_ros.types import Array
+
+Vector3 = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class JointLimits:
+    """Planning limits of one arm joint, tighter than the hardware's."""
+
+    name: str
+    lower: float  # [rad]
+    upper: float  # [rad]
+    velocity: float  # [rad/s]
+    acceleration: float  # [rad/s^2]
+    jerk: float  # [rad/s^3]
+    velocity_law: tuple[Vector3, Vector3] = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))  # towards the lower
+    # and the upper end, c [rad/s], k [rad/s^2], q [rad]: |v| <= -c + sqrt(k |q - end|); k 0: none
+
+    def __post_init__(self) -> None:
+        if not self.lower < self.upper:
+            raise ConfigError(
+                f"joint '{self.name}': lower {self.lower} is not below {self.upper}."
+            )
+        if not all(x > 0.0 for x in (self.velocity, self.acceleration, self.jerk)):
+            raise ConfigError(f"joint '{self.name}': velocity, acceleration, jerk must exceed 0.")
+
+
+@dataclass(frozen=True)
+class Gripper:
+    """A parallel gripper driven by one joint; its other fingers follow by mimic."""
+
+    joint: str
+    closed: float  # [m] joint position when closed
+    open: float  # [m] joint position when open
+    velocity: float  # [m/s]
+    effort: float  # [N]
+
+
+@dataclass(frozen=True)
+class Capsule:
+    """A swept sphere that encloses collision geometry of one link."""
+
+    name: str
+    link: str
+    a: Vector3  # [m] one end of the segment, link frame
+    b: Vector3  # [m] other end
+    radius: float  # [m]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera as it is mounted and published."""
+
+    name: str
+    topic: str  # relative topic of sensor_msgs/Image
+    frame: str  # link that carries the camera
+    position: Vector3  # [m] in that link
+    look_at: Vector3  # [m] a point on the optical axis, same link
+    up: Vector3  # image-up direction, same link
+    fovy: float  # [rad] vertical field of view
+    width: int = 640  # [px]
+    height: int = 480  # [px]
+    rate: float = 30.0  # [Hz]
+
+
+KINDS = {  # controllers of the arm, and whether they take one position after another
+    'joint_trajectory_controller': False,  # trajectory_msgs/JointTrajectory
+    'forward_position_controller': True,  # std_msgs/Float64MultiArray, behind the forwarder
+}
+
+
+@dataclass(frozen=True)
+class Driver:
+    """How commands reach the controllers; the gripper's is a joint trajectory controller."""
+
+    kind: str  # a word of KINDS
+    arm_topic: str
+    gripper_topic: str
+    stop: str | None = None  # service (std_srvs/Trigger) that is called once at level S4
+    late: float = 0.01  # [s] a streamed command may be late before the forwarder ends the stream
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UnknownNameError('kind', self.kind, KINDS, 'driver')
+        if not self.late > 0.0:
+            raise ConfigError(f'driver: late is {self.late} s, expected more than 0.')
+
+    @property
+    def streams(self) -> bool:
+        """Whether the controller takes one position after another."""
+        return KINDS[self.kind]
+
+
+@dataclass(frozen=True)
+class Enable:
+    """A dead-man switch: the arm moves only while `vla/enable` says true again and again."""
+
+    timeout: float  # [s] of silence after which the switch counts as released
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0.0:
+            raise ConfigError(f'enable: timeout is {self.timeout} s, expected more than 0.')
+
+
+@dataclass(frozen=True)
+class RobotSpec:
+    """One arm: joints, limits, frames, gripper, cameras, collision model, driver."""
+
+    name: str
+    urdf: str  # file under urdf/
+    base_frame: str
+    tool_frame: str  # tool centre point between the finger pads
+    joints: tuple[JointLimits, ...]
+    gripper: Gripper
+    home: tuple[float, ...]  # (arm joints,) [rad]
+    cameras: tuple[Camera, ...]
+    driver: Driver
+    capsules: tuple[Capsule, ...]
+    ignored_pairs: tuple[tuple[str, str], ...]  # capsule names that are never checked
+    finger_capsules: tuple[str, ...] = ()  # have a margin of their own against the table
+    floor_height: float | None = None  # [m] top of the table, z of the base frame
+    floor_exempt: tuple[str, ...] = field(default_factory=tuple)  # capsules fixed to the base
+    enable: Enable | None = None  # None: there is no dead-man switch
+    obstacles: tuple[Obstacle, ...] = ()  # what stands around the arm wherever it is, its pedestal
+
+    def __post_init__(self) -> None:
+        if len(self.home) != len(self.joints):
+            raise ConfigError(
+                f'robot {self.name}: home has {len(self.home)} values, expected '
+                f'{len(self.joints)}, one for each joint.'
+            )
+        check_fixed(self.obstacles, f'robot {self.name}')
+        names = {c.name for c in self.capsules}
+        for pair in (*self.ignored_pairs, self.finger_capsules, self.floor_exempt):
+            for name in pair:
+                if name not in names:
+                    raise ConfigError(f"robot {self.name}: no capsule is called '{name}'.")
+
+    @property
+    def arm_joints(self) -> tuple[str, ...]:
+        """Names of the arm joints, in order."""
+        return tuple(joint.name for joint in self.joints)
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of all commanded joints: the arm's, then the gripper's."""
+        return (*self.arm_joints, self.gripper.joint)
+
+    @property
+    def dof(self) -> int:
+        """Number of arm joints."""
+        return len(self.joints)
+
+    def limits(self, what: str) -> Array:
+        """Return one planning limit of every arm joint, shape (dof,)."""
+        return np.array([getattr(joint, what) for joint in self.joints])
+
+    def camera(self, name: str) -> Camera:
+        """Return a camera by its name.
+
+        Raises:
+            UnknownNameError: The robot file has no such camera.
+        """
+        for camera in self.cameras:
+            if camera.name == name:
+                return camera
+        raise UnknownNameError('camera', name, (c.name for c in self.cameras), self.name)
+
+
+def load_robot(path: Path) -> RobotSpec:
+    """Read a robot file; one that `extends` another takes from it every key that it lacks.
+
+    Raises:
+        ConfigError: The file, or the one that it extends, cannot be used.
+    """
+    data = config.read(path)
+    if isinstance(data, dict) and 'extends' in data:
+        base = config.read(paths.find('robots', str(data.pop('extends'))))
+        if 'extends' in base:
+            raise ConfigError(f'{Path(path).name} extends a file that extends another: name that.')
+        data = {**base, **data}
+    return config.build(RobotSpec, data, Path(path).name)

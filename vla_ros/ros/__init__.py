@@ -1,0 +1,1 @@
+"""The border to ROS: messages to values and back, QoS, parameters, the node base."""

@@ -1,0 +1,79 @@
+"""The arm as the compiled core sees it: one serial chain of n revolute joints and m capsules."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_ros.safety.compiled import compiled
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Arm(NamedTuple):
+    """Constants of the arm: frame j is at `offset[j]` and turned by `turn[j]` in frame j - 1."""
+
+    turn: Floats  # (n, 3, 3)
+    offset: Floats  # (n, 3) [m]
+    axis: Floats  # (n, 3) unit vector, frame j
+    capsule_joint: Ints  # (m,) frame that carries the capsule, -1 for the base
+    capsule_a: Floats  # (m, 3) [m]
+    capsule_b: Floats  # (m, 3) [m]
+    capsule_radius: Floats  # (m,) [m]
+    lever: Floats  # (m, n) [m] bound of the distance from axis j to the capsule's segment
+    pairs: Ints  # (P, 2) capsules; the first one's joint is not later than the second one's
+    above_floor: Ints  # (F,) capsules
+    moving: Ints  # (M,) capsules that are checked against obstacles
+    floor: float  # [m] height of the floor, -inf for none
+    tool: Floats  # (3,) [m] tool centre in the last frame
+
+
+class Pose(NamedTuple):
+    """Where everything is at one q; buffers that `forward` fills."""
+
+    turn: Floats  # (n, 3, 3)
+    origin: Floats  # (n, 3) [m]
+    axis: Floats  # (n, 3)
+    ends: Floats  # (m, 2, 3) [m] ends of every capsule's segment
+
+
+@compiled
+def forward(arm, q, pose):
+    """Fill `pose` with frames, joint axes and capsule ends in the base frame at q (n,) [rad]."""
+    for j in range(len(q)):
+        x, y, z = arm.axis[j]
+        c, s = math.cos(q[j]), math.sin(q[j])
+        k = 1.0 - c
+        r00, r01, r02 = c + x * x * k, x * y * k - z * s, x * z * k + y * s
+        r10, r11, r12 = y * x * k + z * s, c + y * y * k, y * z * k - x * s
+        r20, r21, r22 = z * x * k - y * s, z * y * k + x * s, c + z * z * k
+        for i in range(3):
+            if j == 0:
+                pose.origin[0, i] = arm.offset[0, i]
+                p0, p1, p2 = arm.turn[0, i, 0], arm.turn[0, i, 1], arm.turn[0, i, 2]
+            else:
+                b = pose.turn[j - 1, i]
+                o, t = arm.offset[j], arm.turn[j]
+                origin = b[0] * o[0] + b[1] * o[1] + b[2] * o[2]
+                pose.origin[j, i] = pose.origin[j - 1, i] + origin
+                p0 = b[0] * t[0, 0] + b[1] * t[1, 0] + b[2] * t[2, 0]
+                p1 = b[0] * t[0, 1] + b[1] * t[1, 1] + b[2] * t[2, 1]
+                p2 = b[0] * t[0, 2] + b[1] * t[1, 2] + b[2] * t[2, 2]
+            pose.axis[j, i] = p0 * x + p1 * y + p2 * z
+            pose.turn[j, i, 0] = p0 * r00 + p1 * r10 + p2 * r20
+            pose.turn[j, i, 1] = p0 * r01 + p1 * r11 + p2 * r21
+            pose.turn[j, i, 2] = p0 * r02 + p1 * r12 + p2 * r22
+    for c_ in range(len(arm.capsule_joint)):
+        j = arm.capsule_joint[c_]
+        a, b = arm.capsule_a[c_], arm.capsule_b[c_]
+        for i in range(3):
+            if j < 0:
+                pose.ends[c_, 0, i], pose.ends[c_, 1, i] = a[i], b[i]
+            else:
+                t, o = pose.turn[j, i], pose.origin[j, i]
+                pose.ends[c_, 0, i] = o + t[0] * a[0] + t[1] * a[1] + t[2] * a[2]
+                pose.ends[c_, 1, i] = o + t[0] * b[0] + t[1] * b[1] + t[2] * b[2]

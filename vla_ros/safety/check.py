@@ -1,0 +1,152 @@
+"""Checks that a way keeps every clearance between its samples too, compiled."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from vla_ros.safety.chain import forward
+from vla_ros.safety.compiled import compiled
+from vla_ros.safety.distance import clearance, put_at, row_bodies, row_count
+
+CONTACT = 1e-6  # [m] a clearance this much below its margin still counts as kept
+MAX_CHECKS = 64  # poses that one stop check may look at; more is 'not verified'
+
+
+@compiled
+def curvature(arm, capsule, fixed, d):
+    """Return a bound of |p''| [m] of the points of a capsule on the line q + s d, s in [0, 1].
+
+    p'' = sum over joints j, k of d_j d_k w_min x (w_max x (p - o_max)), so
+    |p''| <= sum_k lever_k |d_k| (|d_k| + 2 sum_(fixed < j < k) |d_j|).
+    """
+    total, before = 0.0, 0.0
+    for k in range(fixed + 1, arm.capsule_joint[capsule] + 1):
+        size = abs(d[k])
+        total += arm.lever[capsule, k] * size * (size + 2.0 * before)
+        before += size
+    return total
+
+
+@compiled
+def reach_of(room, rate, k):
+    """Return the largest x up to which room + rate x - k x^2 / 2 >= 0 (room >= 0)."""
+    if k > 0.0:
+        root = math.sqrt(rate * rate + 2.0 * k * max(room, 0.0))
+        if rate >= 0.0:
+            return (rate + root) / k
+        return 2.0 * max(room, 0.0) / (root - rate)
+    return np.inf if rate >= 0.0 else max(room, 0.0) / -rate
+
+
+@compiled
+def time_on_line(u, dt, stop):
+    """Return when the straight stop passes u [s]: q + u v with u = t, then t - (t - dt)^2 / 2T."""
+    if u <= dt or stop <= 0.0:
+        return u
+    return dt + stop * (1.0 - math.sqrt(max(0.0, 1.0 - 2.0 * (u - dt) / stop)))
+
+
+@compiled
+def way_on_line(t, dt, stop):
+    """Return u at time t [s] of the straight stop; the inverse of `time_on_line`."""
+    late = min(max(t - dt, 0.0), stop)
+    return min(t, dt) + (late - 0.5 * late * late / stop if stop > 0.0 else 0.0)
+
+
+@compiled
+def check_line(arm, solids, q, v, dt, stop, age, allowed, pose, again, linear, angular):
+    """Say whether every row keeps its clearance during a step of dt at v and a straight stop.
+
+    All of it lies on the line q + u v, 0 <= u <= dt + T / 2. Conservative advancement: along the
+    direction n found at u, an end e of the capsule keeps n.e(u + x) >= n.e + x n.e' - x^2 K / 2
+    with K of `curvature`, the other body does not move in its own frame, and an obstacle comes
+    nearer by no more than its declared motion; the row is looked at again where that may reach
+    `allowed`.
+
+    Args:
+        arm: Constants of the arm.
+        solids: Obstacles; moved and grown here as time passes.
+        q: (n,) [rad].
+        v: (n,) [rad/s] of the step.
+        dt: Length of the step [s].
+        stop: Time T of the stop after it [s].
+        age: Time from the stamp of the obstacles to the beginning of the step [s].
+        allowed: (K,) [m] clearance that must be kept.
+        pose: Buffer.
+        again: (K,) buffer: u at which a row is due again.
+        linear: (n + 1, 3) buffer: dp/du of frame j - 1 at the base's origin.
+        angular: (n + 1, 3) buffer: dR/du of frame j - 1.
+
+    Returns:
+        (row, checks): the first row that fails, -1 for none, -2 for too many checks.
+    """
+    rows, bodies = row_count(arm, solids), len(arm.pairs) + len(arm.above_floor)
+    end = dt + 0.5 * stop
+    n, point = np.zeros(3), np.zeros(3)
+    x = np.empty_like(q)
+    for row in range(rows):
+        again[row] = 0.0
+    u = 0.0
+    for check in range(MAX_CHECKS):
+        t = time_on_line(u, dt, stop)
+        pace = 1.0 if t <= dt else max(0.0, 1.0 - (t - dt) / stop)  # du/dt, never rises again
+        put_at(solids, age + t)
+        for j in range(len(q)):
+            x[j] = q[j] + u * v[j]
+        forward(arm, x, pose)
+        linear[0], angular[0] = 0.0, 0.0
+        for j in range(len(q)):
+            a, o = pose.axis[j], pose.origin[j]
+            linear[j + 1, 0] = linear[j, 0] + v[j] * (o[1] * a[2] - o[2] * a[1])
+            linear[j + 1, 1] = linear[j, 1] + v[j] * (o[2] * a[0] - o[0] * a[2])
+            linear[j + 1, 2] = linear[j, 2] + v[j] * (o[0] * a[1] - o[1] * a[0])
+            for i in range(3):
+                angular[j + 1, i] = angular[j, i] + v[j] * a[i]
+        following = end
+        for row in range(rows):
+            if again[row] <= u:
+                h, support = clearance(arm, solids, pose, row, n, point)
+                if h < allowed[row]:
+                    return row, check
+                capsule, fixed = row_bodies(arm, row)
+                k = curvature(arm, capsule, fixed, v)
+                approach, rush = 0.0, 0.0  # [m/s], [m/s^2] of the obstacle
+                if row >= bodies:
+                    solid = (row - bodies) // len(arm.moving)
+                    for i in range(3):
+                        approach += n[i] * solids.velocity[solid, i]
+                    rush = solids.accel[solid]
+                    approach += solids.swell[solid] + rush * (age + t)
+                step = np.inf
+                link = arm.capsule_joint[capsule] + 1
+                for side in range(2):
+                    e = pose.ends[capsule, side]
+                    u0 = linear[link, 0] - linear[fixed + 1, 0]
+                    u1 = linear[link, 1] - linear[fixed + 1, 1]
+                    u2 = linear[link, 2] - linear[fixed + 1, 2]
+                    w0 = angular[link, 0] - angular[fixed + 1, 0]
+                    w1 = angular[link, 1] - angular[fixed + 1, 1]
+                    w2 = angular[link, 2] - angular[fixed + 1, 2]
+                    rate = (
+                        n[0] * (u0 + w1 * e[2] - w2 * e[1])
+                        + n[1] * (u1 + w2 * e[0] - w0 * e[2])
+                        + n[2] * (u2 + w0 * e[1] - w1 * e[0])
+                    )
+                    room = n[0] * e[0] + n[1] * e[1] + n[2] * e[2] - support - allowed[row]
+                    if approach == 0.0 and rush == 0.0:
+                        step = min(step, reach_of(room, rate, k))
+                    else:
+                        later = reach_of(
+                            room, min(rate, 0.0) * pace - approach, k * pace * pace + rush
+                        )
+                        step = min(step, way_on_line(t + later, dt, stop) - u)
+                again[row] = u + step
+            following = min(following, again[row])
+        if following >= end:
+            return -1, check + 1
+        if following <= u:
+            return -2, check + 1
+        u = following
+    return -2, MAX_CHECKS

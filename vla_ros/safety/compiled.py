@@ -1,0 +1,34 @@
+"""Compilation of the core by numba, cached in a folder that its own source names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from numba import config, njit
+
+
+def _cache_folder() -> Path:
+    """Return the folder of what was compiled from exactly these sources.
+
+    numba looks at a function's own file only, so after a change of another file that it calls
+    it would go on with the old machine code.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob('*.py')):
+        text = file.read_bytes()
+        if b'@compiled' in text:
+            digest.update(text)
+    root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(root) / 'vla_ros' / digest.hexdigest()[:16]
+
+
+config.CACHE_DIR = str(_cache_folder())
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function of plain arrays; the next process loads what this one compiled."""
+    return njit(cache=True)(function)

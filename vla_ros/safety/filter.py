@@ -1,0 +1,414 @@
+"""The safety filter: what the plan wants comes in, a command with a verified stop goes out.
+
+On the plan only its clock gives way (`path`), or the velocity nearest to the wanted one is taken
+(`cbf`), or first the one and then the other (`path+cbf`):
+
+    min |v - v_d|^2 / 2   with   lo <= v <= hi             position, velocity, acceleration, jerk
+                                 G v >= -alpha(h - margin)   the arm itself, floor, obstacles
+
+Either way v is applied only if a stop behind it, along the plan or straight, keeps every
+clearance and every limit. The reference (q_r, v_r) is integrated here; what is measured is only
+compared with it. By induction: from rest in a clear pose, every commanded pose keeps its margins
+in a static world.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from vla_ros import paths
+from vla_ros.errors import ConfigError, ShapeError, UnknownNameError
+from vla_ros.robot import RobotSpec
+from vla_ros.safety.clocks import Clocks, Tick
+from vla_ros.safety.config import FAULTS, SafetyConfig, SETTINGS
+from vla_ros.safety.model import build_model
+from vla_ros.safety.result import Level, Plan, SafetyResult
+from vla_ros.safety.scene import Scene
+from vla_ros.safety.selection import Choice, Motion, PASSED, Seen, Selector, Walk
+from vla_ros.safety.stop import Brake, with_stop
+from vla_ros.safety.tick import Knobs, look, tool_speed, walk, want
+from vla_ros.safety.tracking import Tracking
+from vla_ros.safety.watchdog import Watchdog
+from vla_ros.safety.world import World
+from vla_ros.types import Array, frozen, JointCommand, JointState, PlanPieces
+
+STILL = 1e-6  # [rad/s] slower is at rest
+ON_PLAN = 1e-7  # [rad] so near to the plan the reference is on it
+SLOWEST = 0.7  # sigma below which a plan's own acceleration is noise, to be filtered
+
+
+class SafetyFilter:
+    """Stands between any plan and the driver; `step` never raises on data."""
+
+    def __init__(self, robot: RobotSpec, config: SafetyConfig) -> None:
+        """Build the collision model and compile the core.
+
+        Raises:
+            KinematicsError: The robot is not one that the filter can model.
+        """
+        self.robot, self.config = robot, config
+        self._knobs = Knobs(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+        model = build_model(robot, paths.share() / 'urdf' / robot.urdf)
+        self._accel = robot.limits('acceleration')
+        self._lag = config.period + self._accel / robot.limits('jerk')
+        self._grip = sorted((robot.gripper.closed, robot.gripper.open))
+        self.scene = Scene(model, self._accel, config)
+        self.selector = Selector(robot, config, self.scene)
+        self._clocks = Clocks(config)
+        self._watchdog = Watchdog(config, len(robot.joint_names))
+        self._tracking = Tracking(model.arm.lever, config)
+        self._latched: dict[str, str] = {}  # fault -> detail
+        self._measured: JointState | None = None  # newest one that is good
+        self._started = False  # whether there was a first reset
+        self._take(config)
+        self._restart(np.array(robot.home), self._grip[1])
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Compile the core, so that the first tick is as fast as the others."""
+        n, config = len(self.robot.joint_names), self.config
+        due = np.array([-1.0, 0.0, 1.0])
+        points = np.append(self._q, 0.0) + 0.01 * due[:, None] * np.ones(n)
+        cubics = np.zeros((2, 4, n))
+        cubics[:, 0], cubics[:, 1] = points[:-1], 0.01
+        flat = np.zeros((2, n))
+        plan = PlanPieces(due, points, cubics, flat + 0.01, flat)
+        for mode in ('path', 'cbf'):
+            self.selector.config = replace(config, mode=mode)
+            seen, work, lag = self._look(), self.scene.work, self._lag
+            walk(
+                self.scene.arm, self.selector.limits, plan, self._q, 0.0, 0.01, self._dt, False,
+                seen.rows, self._rejoin, lag, self._knobs, work,
+            )  # fmt: skip
+            want(plan, 0.0, 0.01, self._dt, work)
+            ahead = Walk(plan, 0.0, 0.01, 0.0, mode == 'path')
+            work.wanted[:] += 0.0 if mode == 'path' else 3.0 * self._accel
+            self.selector.choose(self._motion(), ahead, seen)
+        self.selector.config = config
+        self._tracking.error(self._now, self._q)
+
+    def _take(self, config: SafetyConfig) -> None:
+        self.config = self.selector.config = config
+        self._rejoin = config.rejoin_acceleration * self._accel
+        self._watchdog.config = config
+        self._knobs = Knobs(
+            config.barrier_gain, config.row_reach, config.recover_velocity, config.rate_rise,
+            config.lag_limit, SLOWEST, config.tool_speed, self._knobs.scale,
+        )  # fmt: skip
+
+    @property
+    def speed_scale(self) -> float:
+        """Largest sigma, in (0, 1]; may be set at any time."""
+        return self._knobs.scale
+
+    @speed_scale.setter
+    def speed_scale(self, scale: float) -> None:
+        self._knobs = self._knobs._replace(scale=min(max(scale, 0.0), 1.0))
+
+    def retune(self, config: SafetyConfig) -> None:
+        """Take other settings from the next tick on.
+
+        Raises:
+            ConfigError: The state of now would break them, or one is fixed while the filter
+                runs; nothing is changed.
+        """
+        for name, setting in SETTINGS.items():
+            if not setting.live and getattr(config, name) != getattr(self.config, name):
+                raise ConfigError(f'safety: {name} cannot change while the filter runs.')
+        row = self.scene.broken_by(config, self._q, self._now)
+        if row:
+            raise ConfigError(f'safety: {row} is nearer than the new margin; move away first.')
+        fast = tool_speed(self.scene.arm, self.scene.work.pose, self._v)
+        if fast > config.tool_speed:
+            raise ConfigError(
+                f'safety: tool_speed {config.tool_speed} m/s is below the present {fast:.3f} m/s.'
+            )
+        self.scene.set_config(config)
+        self._take(config)
+
+    def reset(self, position: Array) -> None:
+        """Start anew, at rest at a pose; latched faults are gone.
+
+        Args:
+            position: (n,) measured joints, the gripper's last [rad], [m].
+
+        Raises:
+            ShapeError: The position has the wrong shape or is not finite.
+        """
+        q = frozen(position, (len(self.robot.joint_names),), 'reset position')
+        if not np.isfinite(q).all():
+            raise ShapeError(f'reset position is {q}, expected finite numbers.')
+        self._latched.clear()
+        self._started = True
+        self._restart(q[:-1].copy(), float(q[-1]))
+
+    def _restart(self, q: Array, gripper: float) -> None:
+        self._q, self._v, self._acc = q, np.zeros_like(q), np.zeros_like(q)
+        self._stop = Brake()  # what runs where the next velocity is refused
+        self._hindered, self._deviates = 0.0, False  # [s] waited for a body to go; go around it
+        self._gripper = min(max(gripper, self._grip[0]), self._grip[1])  # [m] held target
+        self._rate, self._dt = 0.0, self.config.period  # of the time since the last tick
+        self._now = 0.0  # [s] ROS time of the last tick
+        self._clocks.restart()
+        self._last: SafetyResult | None = None
+        self._tracking.reset()
+
+    def forget(self) -> None:
+        """Forget where the arm is: nothing is commanded until the next reset."""
+        self._started = False
+        self._latched.clear()
+
+    def trip(self, fault: str, detail: str = '') -> None:
+        """Raise a fault from outside; it stays until it is cleared.
+
+        Raises:
+            UnknownNameError: The fault table has no such fault.
+        """
+        if fault not in self.config.faults:
+            raise UnknownNameError('fault', fault, FAULTS)
+        self._latched.setdefault(fault, detail)
+
+    def clear(self) -> bool:
+        """Clear latched faults; say whether it could.
+
+        The reference restarts at the measured pose if tracking was lost, else it stays. Neither
+        is possible while it still moves or without a good joint state. A fault whose cause is
+        still there comes back at the next tick.
+        """
+        moving = np.abs(self._v).max() > STILL
+        if not self._started or self._measured is None or moving:
+            return False
+        lost = 'tracking_lost' in self._latched
+        self._latched.clear()
+        self._restart(self._measured.position[:-1].copy() if lost else self._q, self._gripper)
+        return True
+
+    def step(
+        self, state: JointState | None, plan: Plan, world: World, now: float, dt: float
+    ) -> SafetyResult:
+        """Filter one tick.
+
+        Args:
+            state: Newest measured joints, None before the first.
+            plan: What to execute; its clock is advanced here.
+            world: Obstacles in the base frame.
+            now: ROS time of this tick [s].
+            dt: Monotonic time since the last tick [s].
+        """
+        if not self._started:
+            return self._report(None, [*self._latched] or ['no_joint_state'], 0.0)
+        tick = self._clocks.tick(now, dt)
+        if tick.fault == 'clock_step':
+            self._latched.setdefault('clock_step', f'from {self._now} s to {now} s')
+        last = self._last
+        if last is not None and not self._latched and (tick.step == 0.0 or tick.fault):
+            if not tick.fault:
+                return last  # the ROS clock has not moved on yet
+            return self._report(last.command, [tick.fault], last.phi)
+        try:
+            return self._step(state, plan, world, tick)
+        except Exception as error:  # whatever it is, the arm must come to rest
+            self._latched.setdefault('internal', f'{type(error).__name__}: {error}')
+            return self._brake([*self._latched], last.phi if last else 0.0, None)
+
+    def _step(
+        self, state: JointState | None, plan: Plan, world: World, tick: Tick
+    ) -> SafetyResult:
+        self._now = tick.now
+        phi = plan.advance(tick.now, self._rate, self._dt)
+        phi = self._coast(plan, phi, tick.behind)
+        self._dt = tick.step or self.config.period
+        inputs = self._inputs(state, plan, world, phi)
+        if not world.problem:
+            self.scene.set_world(world)
+        seen = self._look()
+        if seen.touching >= 0:
+            self._latched.setdefault('in_collision', self.scene.name(seen.touching))
+        faults = [*self._latched, *inputs]
+        straight = any(self.config.faults[fault].stop == 'brake' for fault in faults)
+        if straight or not len(plan.pieces.due):  # the core must never look into an empty plan
+            return self._brake(faults or ['no_plan'], phi, seen)
+        return self._follow(plan, phi, faults, seen)
+
+    def _coast(self, plan: Plan, phi: float, seconds: float) -> float:
+        """Run the last stop for as long as the arm has, and return the plan clock [s]."""
+        while seconds > 0.0:
+            self._dt = min(seconds, self.config.period)
+            seconds -= self._dt
+            before, choice = self._v, self.selector.run(self._motion(), self._stop)
+            self._integrate(choice)
+            self._q = self._q + 0.5 * self._dt * (before - self._v)  # as the command's cubic runs
+            phi = plan.advance(self._now, choice.rate, self._dt)
+        return phi
+
+    def _look(self) -> Seen:
+        scene, selector = self.scene, self.selector
+        return Seen(*look(
+            scene.arm, scene.bodies, selector.limits, self._q, self._v, self._acc, self._dt,
+            scene.age(self._now), scene.margins, self._knobs, scene.work,
+        ))  # fmt: skip
+
+    def _inputs(self, state: JointState | None, plan: Plan, world: World, phi: float) -> list[str]:
+        """Return the faults of what came in; those that latch are latched already."""
+        faults = [
+            self._watchdog.joints(state, self._now),
+            self._watchdog.plan(plan, phi, self._now),
+            world.fault(self._now, self.config.obstacle_timeout),
+        ]
+        self._measured = None if faults[0] else state
+        if self._measured is not None:
+            error = self._tracking.error(self._now, self._measured.position[:-1])
+            if error > self.config.tracking_limit:
+                self._latched.setdefault('tracking_lost', f'by up to {error:.3f} m')
+        for fault in faults:
+            if fault and self.config.faults[fault].latched:
+                self._latched.setdefault(fault, '')
+        return [fault for fault in faults if fault and fault not in self._latched]
+
+    def _follow(self, plan: Plan, phi: float, faults: list[str], seen: Seen) -> SafetyResult:
+        """Walk the plan, or slow down along it where a fault says so."""
+        dt, work, config, pieces = self._dt, self.scene.work, self.config, plan.pieces
+        until = plan.start - phi
+        free, slowed, low, grip = walk(
+            self.scene.arm, self.selector.limits, pieces, self._q, phi, self._rate, dt,
+            bool(faults), seen.rows, self._rejoin, self._lag, self._knobs, work,
+        )  # fmt: skip
+        on_plan = until <= 0.0 and float(np.abs(work.error).max()) < ON_PLAN
+        self._decide(free, slowed, dt)
+        ties = config.mode in ('path', 'path+cbf')
+        rate = slowed if ties and not self._deviates else free
+        tied = ties and on_plan and not self._deviates
+        if tied:
+            work.back[:] = 0.0
+        want(pieces, phi, rate, dt, work)
+        if not np.isfinite(work.wanted).all():
+            return self._brake([*faults, 'plan_nonfinite'], phi, seen)
+        choice = self.selector.choose(self._motion(), Walk(pieces, phi, rate, low, tied), seen)
+        if choice is None:
+            self._latched.setdefault('solver', 'no answer passed its check')
+            return self._brake([*faults, 'solver'], phi, seen)
+        if choice.share > 0.0 and not seen.smooth and self._jerks(choice.velocity):
+            choice = choice._replace(share=0.0, active=(*choice.active, 'limit/jerk'))
+        if phi >= plan.start:
+            self._gripper = min(max(grip, self._grip[0]), self._grip[1])
+        if choice.share == 0.0:
+            self._hindered += dt
+            refused = self.selector.run(self._motion(), self._stop)
+            refused = refused._replace(active=choice.active, checks=choice.checks)
+            return self._move(refused, [*faults, 'stop_not_verified'], phi, seen, work.wanted)
+        if choice.share < 1.0 and not tied and self._jerks(choice.velocity):
+            faults = [*faults, 'stop_not_verified']  # blended so far that it is a brake
+        if faults and np.abs(choice.velocity).max() < STILL:
+            choice = choice._replace(velocity=np.zeros(self.robot.dof))
+        return self._move(choice, faults, phi, seen, work.wanted)
+
+    def _decide(self, free: float, slowed: float, dt: float) -> None:
+        """Go around a body that has held the plan up for long; go back to the plan behind it."""
+        config = self.config
+        if config.mode != 'path+cbf':
+            self._deviates = False
+            return
+        if slowed < min(config.slow_rate, free):
+            self._hindered += dt
+        elif self._hindered > 0.0:
+            self._hindered = max(0.0, self._hindered - dt)
+        if self._hindered >= config.slow_patience:
+            self._hindered, self._deviates = config.slow_patience, True
+        elif self._hindered == 0.0:
+            self._deviates = False
+
+    def _jerks(self, velocity: Array) -> bool:
+        change = (velocity - self._v) / self._dt - self._acc
+        return bool((np.abs(change) > self.selector.limits.jerk * self._dt + PASSED).any())
+
+    def _motion(self) -> Motion:
+        return Motion(self._q, self._v, self._acc, self._now, self._dt)
+
+    def _brake(self, faults: list[str], phi: float, seen: Seen | None) -> SafetyResult:
+        """Run the stop that was verified with the command before."""
+        choice = self.selector.run(self._motion(), self._stop)
+        return self._move(choice, faults, phi, seen, np.zeros(self.robot.dof))
+
+    def _move(
+        self, choice: Choice, faults: list[str], phi: float, seen: Seen | None, nominal: Array
+    ) -> SafetyResult:
+        """Integrate the reference and wrap it up with its stop."""
+        self._integrate(choice)
+        command = with_stop(
+            self._now, self._q, self._v, self._accel, self._dt, self._gripper, choice.brake
+        )
+        return self._report(command, faults, phi, choice, seen, nominal)
+
+    def _integrate(self, choice: Choice) -> None:
+        v, dt = choice.velocity, self._dt
+        self._acc = (v - self._v) / dt if v.any() else np.zeros_like(v)  # a stop ends in rest
+        self._v, self._rate, self._stop = v, choice.rate, choice.brake
+        self._q = self._q + dt * v
+        self._tracking.add(self._now, self._q)
+
+    def _report(
+        self,
+        command: JointCommand | None,
+        faults: list[str],
+        phi: float,
+        choice: Choice | None = None,
+        seen: Seen | None = None,
+        nominal: Array | None = None,
+    ) -> SafetyResult:
+        table = self.config.faults
+        zero = np.zeros(self.robot.dof)
+        nominal = zero if nominal is None else nominal
+        filtered = choice.velocity if choice else zero
+        active = choice.active if choice else ()
+        level, reason, message = Level.S0_NOMINAL, '', 'the plan passes unchanged'
+        if faults:
+            faults = sorted(dict.fromkeys(faults), key=lambda fault: -table[fault].level)
+            level, reason = Level(table[faults[0]].level), faults[0]
+            detail = self._latched.get(reason, '') or ', '.join(active)
+            message = table[reason].message + (f': {detail}' if detail else '')
+        elif choice and np.abs(filtered - nominal).max() > PASSED:
+            level, reason = Level.S1_FILTERED, 'deviated'
+            message = f'held by {", ".join(active)}' if active else 'velocity limit'
+        elif self._rate < self.speed_scale:
+            level, reason, message = Level.S1_FILTERED, 'slowed', 'the plan clock is slowed'
+        if self.config.mode == 'off' and level < Level.S2_VERIFIED_BRAKE:
+            level, reason = Level.S1_FILTERED, 'off'
+            message = 'OFF: nothing but the joint limits is kept'
+        row = seen.least if seen else -1
+        result = SafetyResult(
+            command=command,
+            level=level,
+            reason=reason,
+            message=message,
+            latched=bool(self._latched),
+            faults=tuple(faults),
+            active_constraints=active,
+            min_barrier=self.scene.barrier(row) if row >= 0 else np.inf,
+            min_barrier_pair=self.scene.name(row) if row >= 0 else '',
+            slack=choice.slack if choice else 0.0,
+            nominal_velocity=self._with_gripper(nominal),
+            filtered_velocity=self._with_gripper(filtered),
+            phi=phi,
+            rate=self._rate,
+            checks=choice.checks if choice else 0,
+            intervention=self._intervention(choice, level, reason),
+        )
+        self._last = result
+        return result
+
+    def _with_gripper(self, velocity: Array) -> Array:
+        out = np.zeros(len(velocity) + 1)
+        out[:-1] = velocity
+        return out
+
+    def _intervention(self, choice: Choice | None, level: Level, reason: str) -> str:
+        """Name what acted in a tick: none, path, cbf, path_brake, straight_brake or off."""
+        if choice is None or level is Level.S0_NOMINAL:
+            return 'none'
+        if choice.share == 0.0:
+            return 'straight_brake' if choice.brake.plan is None else 'path_brake'
+        if reason == 'off':
+            return 'off'
+        return 'cbf' if reason == 'deviated' else 'path'

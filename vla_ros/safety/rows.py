@@ -1,0 +1,72 @@
+"""The rows of the program: how fast the arm may approach each body, compiled."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from vla_ros.safety.chain import forward
+from vla_ros.safety.compiled import compiled
+from vla_ros.safety.distance import clearance, row_bodies, row_count
+
+
+@compiled
+def barrier_rate(gap, gamma, brake):
+    """Return alpha(gap) [m/s]: the approach speed allowed at h - margin = gap [m].
+
+    alpha(s) = gamma s up to s = a_b / gamma^2, then sqrt(2 a_b (s - a_b / (2 gamma^2))), which
+    never asks for more than the braking power a_b [m/s^2]; 0 inside the margin.
+    """
+    if gap <= 0.0:
+        return 0.0
+    knee = brake / (gamma * gamma)
+    if gap <= knee:
+        return gamma * gap
+    return math.sqrt(2.0 * brake * (gap - 0.5 * knee))
+
+
+@compiled
+def build_rows(arm, solids, q, margins, accel, gamma, reach, pose, h, g, bound, index):
+    """Fill h (K,) and the rows G v >= bound of all that is nearer than `reach`; return how many.
+
+    G_j = n.(axis_j x (point - origin_j)) for the joints that move the capsule against the other
+    body; bound = -alpha(h - margin) + n.(speed of the obstacle at the point).
+    """
+    forward(arm, q, pose)
+    n, point, r = np.zeros(3), np.zeros(3), np.zeros(3)
+    fixed_rows = len(arm.pairs) + len(arm.above_floor)
+    count = 0
+    for row in range(row_count(arm, solids)):
+        h[row], _ = clearance(arm, solids, pose, row, n, point)
+        if h[row] - margins[row] > reach:
+            continue
+        capsule, fixed = row_bodies(arm, row)
+        brake = 0.0
+        g[count, :] = 0.0
+        for j in range(fixed + 1, arm.capsule_joint[capsule] + 1):
+            a = pose.axis[j]
+            for i in range(3):
+                r[i] = point[i] - pose.origin[j, i]
+            g[count, j] = (
+                n[0] * (a[1] * r[2] - a[2] * r[1])
+                + n[1] * (a[2] * r[0] - a[0] * r[2])
+                + n[2] * (a[0] * r[1] - a[1] * r[0])
+            )
+            brake += 0.5 * abs(g[count, j]) * accel[j]
+        if brake <= 1e-9:  # no joint changes this distance here: nothing to ask for
+            continue
+        bound[count] = -barrier_rate(h[row] - margins[row], gamma, brake)
+        if row >= fixed_rows:
+            solid = (row - fixed_rows) // len(arm.moving)
+            v, w = solids.velocity[solid], solids.spin[solid]
+            for i in range(3):
+                r[i] = point[i] - solids.centre[solid, i]
+            bound[count] += (
+                n[0] * (v[0] + w[1] * r[2] - w[2] * r[1])
+                + n[1] * (v[1] + w[2] * r[0] - w[0] * r[2])
+                + n[2] * (v[2] + w[0] * r[1] - w[1] * r[0])
+            )
+        index[count] = row
+        count += 1
+    return count

@@ -1,0 +1,231 @@
+"""What a tick computes before it decides: rows, box, where the plan wants to go; compiled."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from vla_ros.safety.chain import Floats, Ints, Pose
+from vla_ros.safety.check import CONTACT
+from vla_ros.safety.check_plan import FINEST
+from vla_ros.safety.compiled import compiled
+from vla_ros.safety.distance import put_at
+from vla_ros.safety.limits import limit_box
+from vla_ros.safety.pace import plan_at, plan_grip, plan_peaks, rate_range, rejoin, wanted_rate
+from vla_ros.safety.rows import build_rows
+
+AHEAD = 0.3  # [s] of the plan that its pace looks ahead
+CAUTION = 0.999  # of the tool's speed, for what it gains within a tick
+RECOVERING = 1e-9  # [m] a clearance below its margin may shrink by no more than this
+
+
+class Knobs(NamedTuple):
+    """Numbers of the configuration that a tick needs."""
+
+    gamma: float  # [1/s] of the barriers
+    reach: float  # [m] at which a clearance becomes a row
+    recover: float  # [rad/s] fastest motion back into the limits
+    rise: float  # [1/s] largest increase of sigma
+    lag_limit: float  # [rad] error at which the plan waits
+    slowest: float  # sigma below which the plan's own acceleration is not waited for
+    tool_speed: float  # [m/s] largest speed of the tool centre
+    scale: float  # largest sigma, in (0, 1]
+
+
+class Work(NamedTuple):
+    """Buffers of a tick for n joints, K rows and m capsules."""
+
+    pose: Pose
+    h: Floats  # (K,) [m] clearances
+    g: Floats  # (K, n) [m/rad] rows of the program, the first `count` of them
+    bound: Floats  # (K,) [m/s]
+    which: Ints  # (K,) which of the K each row is
+    allowed: Floats  # (K,) [m] clearance that a stop must keep
+    again: Floats  # (K,) of the checks
+    lo: Floats  # (n,) [rad/s] box
+    hi: Floats  # (n,) [rad/s]
+    here: Floats  # (n,) [rad] p(phi)
+    slope: Floats  # (n,) [rad/s] p'(phi)
+    error: Floats  # (n,) [rad] p(phi) less reference
+    back: Floats  # (n,) [rad/s] way back to the plan
+    fast: Floats  # (n,) [rad/s] largest |p'| soon
+    hard: Floats  # (n,) [rad/s^2] largest |p''| soon
+    chord: Floats  # (n,) [rad/s] (p(phi + sigma dt) - p(phi)) / dt
+    wanted: Floats  # (n,) [rad/s] chord and way back
+    rest: Floats  # (n,) [rad/s] part of a velocity that is not the plan's
+    spare: Floats  # (n,)
+    linear: Floats  # (n + 1, 3) of the checks
+    angular: Floats  # (n + 1, 3)
+    nodes: Floats  # (FINEST + 1, n)
+    times: Floats  # (FINEST + 1,)
+    low: Floats  # (FINEST, n)
+    high: Floats  # (FINEST, n)
+
+
+VECTORS = (  # the buffers of shape (n,)
+    'lo', 'hi', 'here', 'slope', 'error', 'back', 'fast', 'hard', 'chord', 'wanted', 'rest',
+    'spare',
+)  # fmt: skip
+
+
+def make_work(joints: int, capsules: int, rows: int) -> Work:
+    """Return buffers of zeros."""
+    n = joints
+    pose = Pose(
+        np.zeros((n, 3, 3)), np.zeros((n, 3)), np.zeros((n, 3)), np.zeros((capsules, 2, 3))
+    )
+    vectors = {name: np.zeros(n) for name in VECTORS}
+    return Work(
+        pose=pose, h=np.zeros(rows), g=np.zeros((rows, n)), bound=np.zeros(rows),
+        which=np.zeros(rows, np.int64), allowed=np.zeros(rows), again=np.zeros(rows),
+        linear=np.zeros((n + 1, 3)), angular=np.zeros((n + 1, 3)),
+        nodes=np.zeros((FINEST + 1, n)), times=np.zeros(FINEST + 1),
+        low=np.zeros((FINEST, n)), high=np.zeros((FINEST, n)), **vectors,
+    )  # fmt: skip
+
+
+@compiled
+def look(arm, solids, limits, q, v, acc, dt, age, margins, knobs, work):
+    """Fill clearances, rows and box at q, and the clearances that a stop must keep.
+
+    A row that is inside its margin already must not lose any clearance.
+
+    Returns:
+        (count, smooth, kept, least, touching): rows of the program, whether the box keeps the
+        jerk limits, whether every margin is kept, the row of the smallest barrier, and the row in
+        which the arm touches itself or the floor; -1 for none. What is held may press in by the
+        margin that says so.
+    """
+    put_at(solids, age)
+    count = build_rows(
+        arm, solids, q, margins, limits.accel, knobs.gamma, knobs.reach, work.pose, work.h,
+        work.g, work.bound, work.which,
+    )  # fmt: skip
+    kept, least, touching = True, -1, -1
+    nearest, deepest = np.inf, 0.0
+    bodies = len(arm.pairs) + len(arm.above_floor)
+    for row in range(len(margins)):
+        gap = work.h[row] - margins[row]
+        if gap < nearest:
+            nearest, least = gap, row
+        depth = work.h[row] - min(margins[row], 0.0)
+        if row < bodies and depth < deepest:
+            deepest, touching = depth, row
+        work.allowed[row] = margins[row] - CONTACT
+        if work.h[row] < work.allowed[row]:
+            work.allowed[row] = work.h[row] - RECOVERING
+            if work.h[row] < min(margins[row], 0.0):
+                work.allowed[row] = np.inf  # in contact by the model: no motion is clear
+            kept = False
+    smooth = limit_box(limits, q, v, acc, knobs.recover, dt, work.lo, work.hi)
+    return count, smooth, kept, least, touching
+
+
+@compiled
+def tool_speed(arm, pose, v):
+    """Return the speed of the tool centre [m/s] at joint velocities v (n,)."""
+    last = len(v) - 1
+    x = y = z = 0.0
+    t, o = pose.turn[last], pose.origin[last]
+    p0 = o[0] + t[0, 0] * arm.tool[0] + t[0, 1] * arm.tool[1] + t[0, 2] * arm.tool[2]
+    p1 = o[1] + t[1, 0] * arm.tool[0] + t[1, 1] * arm.tool[1] + t[1, 2] * arm.tool[2]
+    p2 = o[2] + t[2, 0] * arm.tool[0] + t[2, 1] * arm.tool[1] + t[2, 2] * arm.tool[2]
+    for j in range(len(v)):
+        a = pose.axis[j]
+        r0, r1, r2 = p0 - pose.origin[j, 0], p1 - pose.origin[j, 1], p2 - pose.origin[j, 2]
+        x += v[j] * (a[1] * r2 - a[2] * r1)
+        y += v[j] * (a[2] * r0 - a[0] * r2)
+        z += v[j] * (a[0] * r1 - a[1] * r0)
+    return math.sqrt(x * x + y * y + z * z)
+
+
+@compiled
+def walk(
+    arm, limits, plan, q, phi, rate, dt, stopping, count, rejoin_accel, lag, knobs, work
+):  # fmt: skip
+    """Fill p, p', error and way back at plan time phi; say how fast the plan may go on.
+
+    Returns:
+        (free, slowed, low, grip): sigma that the joints and the tool allow, and the same where the
+        rows of the program bound the plan's own way too: g.(sigma p' + kappa) >= bound. Both
+        as the arm can follow; `low` is the slowest sigma that it can follow; `grip` the place of
+        the gripper.
+    """
+    plan_at(plan, phi, work.here, work.slope)
+    n, last = len(q), len(plan.due) - 1
+    until = plan.due[0] - phi
+    for j in range(n):
+        work.error[j] = work.here[j] - q[j]
+    share = math.inf
+    if until > 0.0:  # spread the way to the first point over the time there is
+        share = max(rate, knobs.rise * dt) / until
+    rejoin(work.error, rejoin_accel, lag, share, work.back)
+    plan_peaks(plan, phi, AHEAD, work.fast, work.hard)
+    lag_limit = math.inf if until > 0.0 else knobs.lag_limit
+    remaining = 0.0 if stopping else plan.due[last] - phi
+    free = min(knobs.scale, wanted_rate(
+        work.slope, work.fast, work.hard, remaining, work.error, work.back, limits.speed,
+        limits.accel, lag_limit, knobs.slowest, dt,
+    ))  # fmt: skip
+    plan_at(plan, phi + dt, work.wanted, work.chord)
+    tool = max(tool_speed(arm, work.pose, work.slope), tool_speed(arm, work.pose, work.chord))
+    if tool > 0.0:
+        free = min(free, CAUTION * knobs.tool_speed / tool)
+    slowed = free
+    for r in range(count):
+        along = side = 0.0
+        for j in range(n):
+            along += work.g[r, j] * work.slope[j]
+            side += work.g[r, j] * work.back[j]
+        if along < 0.0:
+            slowed = min(slowed, max(0.0, (work.bound[r] - side) / along))
+    low, high = rate_range(rate, work.slope, limits.accel, knobs.rise, dt)
+    grip = plan_grip(plan, phi, n)
+    return min(max(free, low), high), min(max(slowed, low), high), low, grip
+
+
+@compiled
+def want(plan, phi, rate, dt, work):
+    """Fill the velocity along the plan at sigma = rate, and with the way back added."""
+    plan_at(plan, phi + rate * dt, work.chord, work.wanted)
+    for j in range(len(work.chord)):
+        work.chord[j] = (work.chord[j] - work.here[j]) / dt
+        work.wanted[j] = work.chord[j] + work.back[j]
+
+
+@compiled
+def rate_in_box(plan, phi, rate, dt, work):
+    """Return the nearest sigma at which the plan's own velocity lies in the box, -1 for none.
+
+    sigma m_j in [lo_j, hi_j] with m the mean slope of the step, which hardly depends on sigma.
+    """
+    for _ in range(4):
+        ahead = max(rate, 1e-3) * dt
+        plan_at(plan, phi + ahead, work.chord, work.wanted)
+        low, high = 0.0, 1.0
+        for j in range(len(work.chord)):
+            m = (work.chord[j] - work.here[j]) / ahead
+            if m > 1e-12:
+                low, high = max(low, work.lo[j] / m), min(high, work.hi[j] / m)
+            elif m < -1e-12:
+                low, high = max(low, work.hi[j] / m), min(high, work.lo[j] / m)
+            elif work.lo[j] > 0.0 or work.hi[j] < 0.0:
+                return -1.0
+        if low > high:
+            return -1.0
+        nearest = min(max(rate, low), high)
+        if nearest == rate:
+            break
+        rate = nearest
+    return rate
+
+
+@compiled
+def inside(velocity, tolerance, work):
+    """Say whether a velocity (n,) lies in the box."""
+    for j in range(len(velocity)):
+        if not work.lo[j] - tolerance <= velocity[j] <= work.hi[j] + tolerance:
+            return False
+    return True

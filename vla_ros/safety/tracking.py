@@ -1,0 +1,68 @@
+"""Tracking: is the arm where it was commanded to be?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vla_ros.safety.chain import Floats
+from vla_ros.safety.compiled import compiled
+from vla_ros.safety.config import SafetyConfig
+from vla_ros.types import Array
+
+
+class Tracking:
+    """Compares the measured joints with the way that was commanded just before.
+
+    A controller lags behind, along a way that was verified; so the distance from the nearest of
+    the recent references counts, as a bound of the displacement of any point of any capsule:
+    max over capsules c of sum_j lever_cj |q_j - q_rj|.
+    """
+
+    def __init__(self, lever: Array, config: SafetyConfig) -> None:
+        """Hold the lever arms (m, dof) [m]."""
+        self._lever = lever
+        self._window = config.tracking_window
+        size = int(np.ceil(2.0 * config.tracking_window / config.period)) + 1
+        self._stamps = np.full(size, -np.inf)
+        self._references = np.zeros((size, lever.shape[1]))
+        self._next = 0
+
+    def reset(self) -> None:
+        """Forget the way."""
+        self._stamps[:] = -np.inf
+        self._next = 0
+
+    def add(self, now: float, reference: Array) -> None:
+        """Note a reference (dof,) [rad] that is commanded at ROS time `now` [s]."""
+        self._stamps[self._next] = now
+        self._references[self._next] = reference
+        self._next = (self._next + 1) % len(self._stamps)
+
+    def error(self, now: float, measured: Array) -> float:
+        """Return the bound of the displacement [m] of measured joints (dof,); 0 with no way."""
+        since = now - self._window
+        return float(
+            nearest_reference(self._stamps, self._references, since, measured, self._lever)
+        )
+
+
+@compiled
+def nearest_reference(
+    stamps: Floats, references: Floats, since: float, measured: Floats, lever: Floats
+) -> float:
+    """Return the least over references since a time of max_c sum_j lever_cj |q_j - q_rj| [m]."""
+    best, found = np.inf, False
+    for k in range(len(stamps)):
+        if stamps[k] < since:
+            continue
+        found = True
+        worst = 0.0
+        for c in range(len(lever)):
+            total = 0.0
+            for j in range(len(measured)):
+                total += lever[c, j] * abs(references[k, j] - measured[j])
+            worst = max(worst, total)
+            if worst >= best:
+                break
+        best = min(best, worst)
+    return best if found else 0.0

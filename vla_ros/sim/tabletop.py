@@ -1,0 +1,81 @@
+"""The tabletop suite in simulation: episodes, the judge's view and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vla_ros.obstacle import Obstacle
+from vla_ros.robot import RobotSpec
+from vla_ros.sim.layout import SHAPES
+from vla_ros.sim.tasks import Episode, SceneState, succeeded, surface_distance
+from vla_ros.sim.world import World
+from vla_ros.types import Array, Image
+
+PLATE = 'plate'
+PLATE_COLOUR = 'white'
+
+
+class Tabletop:
+    """One world that plays any tabletop episode, one after another."""
+
+    def __init__(self, robot: RobotSpec, urdf: Path, hazard: tuple[Obstacle, ...] = ()) -> None:
+        """Compile the world.
+
+        Args:
+            robot: The arm.
+            urdf: Its description.
+            hazard: Solids of one body that stands in the way; empty for none.
+        """
+        self.robot = robot
+        self.world = World(robot, urdf, hazard=hazard)
+        self.episode: Episode | None = None
+
+    def reset(self, episode: Episode, arm: Array | None = None, gripper: float | None = None):
+        """Lay the table for an episode.
+
+        Args:
+            episode: What is asked, over which layout.
+            arm: Joint positions (dof,) [rad]; None = home.
+            gripper: Gripper joint [m]; None = open.
+        """
+        self.episode = episode
+        layout = episode.layout
+        poses = {o.shape: (*o.position, o.yaw) for o in layout.objects}
+        poses[PLATE] = (*layout.plate, 0.0)
+        colours = {o.shape: o.colour for o in layout.objects} | {PLATE: PLATE_COLOUR}
+        self.world.reset(arm, gripper, poses, colours)
+
+    def state(self) -> SceneState:
+        """Return the truth now."""
+        world, gripper = self.world, self.robot.gripper
+        finger = float(world.joint_state().position[-1])
+        return SceneState(
+            tool=world.tool_pose()[1],
+            opening=(finger - gripper.closed) / (gripper.open - gripper.closed),
+            objects=np.array([world.object_position(name) for name in SHAPES]),
+            plate=world.object_position(PLATE)[:2],
+        )
+
+    def success(self) -> bool:
+        """Tell whether the episode's request is fulfilled at this instant."""
+        return self.episode is not None and succeeded(self.episode, self.state())
+
+    def surface_distances(self) -> Array:
+        """Return the tool's distance (3,) [m] to the surface of each object, by SHAPES."""
+        state = self.state()
+        return np.array(
+            [surface_distance(s, c, state.tool) for s, c in zip(SHAPES, state.objects)]
+        )
+
+    def square(self, camera: str, size: int, oversampling: int = 2) -> Image:
+        """Return the central square (size, size, 3) of a camera's picture.
+
+        MuJoCo's field of view is vertical, so a square picture is the central square of the
+        4:3 picture that the camera publishes; drawing it larger and averaging stands in for
+        the reduction from the published size.
+        """
+        big = self.world.render(camera, size * oversampling, size * oversampling)
+        blocks = big.reshape(size, oversampling, size, oversampling, 3)
+        return blocks.mean(axis=(1, 3)).round().astype(np.uint8)

@@ -1,0 +1,166 @@
+"""The tabletop tasks: what is asked, in which words, and when it is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_ros.errors import UnknownNameError
+from vla_ros.sim.layout import (
+    HALF_WIDTH,
+    Layout,
+    PLATE_RADIUS,
+    push_is_clear,
+    REST_HEIGHT,
+    sample_layout,
+    SHAPES,
+)
+from vla_ros.types import Array
+
+NOUNS = {
+    'cube': ('cube', 'block', 'box'),
+    'cylinder': ('cylinder', 'can'),
+    'ball': ('ball', 'sphere'),
+}
+DIRECTIONS = {'left': (0.0, 1.0), 'right': (0.0, -1.0)}  # seen by the robot, base frame
+
+REACH_DISTANCE = 0.03  # [m] tool to surface
+LIFT_HEIGHT = 0.08  # [m] of the object's centre above where it rested
+PUSH_DISTANCE = 0.06  # [m] along the asked direction
+
+
+@dataclass(frozen=True)
+class SceneState:
+    """What the judge and the scripted expert see: the truth, at one instant."""
+
+    tool: Array  # (3,) [m] tool centre point, base frame
+    opening: float  # gripper, 0 closed to 1 open
+    objects: Array  # (3, 3) [m] centres, in the order of SHAPES
+    plate: Array  # (2,) [m]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of request: its phrasings and its time limit."""
+
+    name: str
+    phrases: tuple[str, ...]  # with {object} and, for a push, {direction}
+    time_limit: float  # [s]
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            'reach',
+            ('reach the {object}', 'go to the {object}', 'touch the {object}',
+             'move to the {object}'),
+            10.0,
+        ),
+        Task(
+            'push',
+            ('push the {object} to the {direction}', 'slide the {object} to the {direction}',
+             'push the {object} {direction}', 'nudge the {object} {direction}'),
+            20.0,
+        ),
+        Task(
+            'pick',
+            ('pick up the {object}', 'lift the {object}', 'grab the {object}',
+             'take the {object}'),
+            20.0,
+        ),
+        Task(
+            'place',
+            ('put the {object} on the plate', 'place the {object} on the plate',
+             'set the {object} down on the plate', 'bring the {object} to the plate'),
+            30.0,
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One seeded request over one scene."""
+
+    task: str
+    layout: Layout
+    target: int  # index into layout.objects
+    instruction: str
+    direction: tuple[float, float]  # of a push, base frame; zeros otherwise
+    seed: int
+
+    @property
+    def time_limit(self) -> float:
+        """Time after which the episode has failed [s]."""
+        return TASKS[self.task].time_limit
+
+    @property
+    def target_shape(self) -> str:
+        """Shape of the named object."""
+        return SHAPES[self.target]
+
+
+def sample_episode(task: str, seed: int) -> Episode:
+    """Draw the episode that belongs to a task and a seed: the same one every time.
+
+    Raises:
+        UnknownNameError: There is no such task.
+    """
+    if task not in TASKS:
+        raise UnknownNameError('task', task, TASKS)
+    rng = np.random.default_rng([seed, sorted(TASKS).index(task)])
+    while True:
+        layout = sample_layout(rng)
+        target = int(rng.integers(len(layout.objects)))
+        word = str(rng.choice(sorted(DIRECTIONS)))
+        direction = DIRECTIONS[word] if task == 'push' else (0.0, 0.0)
+        if task != 'push' or push_is_clear(layout, target, np.array(direction)):
+            break
+    return Episode(task, layout, target, phrase(task, layout, target, word, rng), direction, seed)
+
+
+def phrase(task: str, layout: Layout, target: int, word: str, rng: np.random.Generator) -> str:
+    """Name the target by colour, by shape or by both, in one of the task's phrasings."""
+    chosen = layout.objects[target]
+    noun = str(rng.choice(NOUNS[chosen.shape]))
+    name = str(rng.choice([f'{chosen.colour} {noun}', noun, f'{chosen.colour} object']))
+    template = str(rng.choice(TASKS[task].phrases))
+    return template.format(object=name, direction=word)
+
+
+def surface_distance(shape: str, centre: Array, point: Array) -> float:
+    """Return the distance [m] from a point to an upright object's surface, 0 inside.
+
+    A cube counts as aligned with the base frame: its yaw, at most 0.3 rad, changes the distance
+    by less than 10 mm.
+    """
+    offset = point - centre
+    if shape == 'ball':
+        return max(0.0, float(np.linalg.norm(offset)) - HALF_WIDTH['ball'])
+    if shape == 'cylinder':
+        radial = float(np.hypot(offset[0], offset[1])) - HALF_WIDTH['cylinder']
+        beyond = np.array([radial, abs(offset[2]) - REST_HEIGHT['cylinder']])
+    else:
+        beyond = np.abs(offset) - HALF_WIDTH['cube']
+    return float(np.linalg.norm(np.maximum(beyond, 0.0)))
+
+
+def succeeded(episode: Episode, state: SceneState) -> bool:
+    """Tell whether the task is done at this instant; the caller asks for it to last."""
+    centre = state.objects[episode.target]
+    shape = episode.target_shape
+    start = np.array(episode.layout.objects[episode.target].position)
+    if episode.task == 'reach':
+        return surface_distance(shape, centre, state.tool) < REACH_DISTANCE
+    if episode.task == 'push':
+        travelled = (centre[:2] - start) @ np.array(episode.direction)
+        return bool(travelled > PUSH_DISTANCE and centre[2] < REST_HEIGHT[shape] + 0.02)
+    if episode.task == 'pick':
+        near = surface_distance(shape, centre, state.tool) < 0.02
+        return bool(near and centre[2] > REST_HEIGHT[shape] + LIFT_HEIGHT)
+    on_plate = np.linalg.norm(centre[:2] - state.plate) < PLATE_RADIUS - 0.01
+    resting = abs(centre[2] - REST_HEIGHT[shape]) < 0.015
+    released = state.opening > 0.75
+    return bool(on_plate and resting and released)

@@ -1,0 +1,187 @@
+"""PolicySpec: what a policy wants and gives, known before its weights are loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import json
+from pathlib import Path
+
+import numpy as np
+
+from vla_ros.errors import (
+    CheckpointError,
+    ConfigError,
+    RobotPolicyMismatch,
+    ShapeError,
+    UnknownNameError,
+)
+from vla_ros.robot import RobotSpec
+from vla_ros.types import Array, frozen
+
+# kind -> (unit, number of dimensions; None = one for each arm joint)
+ACTION_KINDS: dict[str, tuple[str, int | None]] = {
+    'tool_position': ('m', 3),  # tool centre point in the base frame
+    'joint_position': ('rad', None),
+    'gripper': ('open_fraction', 1),  # 0 closed, 1 open
+}
+STATE_KINDS: dict[str, tuple[str, int | None]] = {
+    'tool_position': ('m', 3),
+    'joint_position': ('rad', None),
+    'gripper': ('open_fraction', 1),
+}
+REFERENCES = ('absolute', 'observation')  # what an action is relative to
+
+
+@dataclass(frozen=True)
+class ActionSlice:
+    """Consecutive action dimensions of one meaning."""
+
+    kind: str
+    unit: str
+    relative_to: str = 'absolute'  # 'observation': added to the value at t_obs
+
+    def __post_init__(self) -> None:
+        if self.kind not in ACTION_KINDS:
+            raise UnknownNameError('action kind', self.kind, ACTION_KINDS)
+        if self.relative_to not in REFERENCES:
+            raise UnknownNameError('action reference', self.relative_to, REFERENCES)
+        unit = ACTION_KINDS[self.kind][0]
+        if self.unit != unit:
+            raise ConfigError(f"action '{self.kind}' is in '{self.unit}', expected '{unit}'.")
+
+
+@dataclass(frozen=True)
+class StateSlice:
+    """Consecutive state dimensions of one meaning."""
+
+    kind: str
+    unit: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in STATE_KINDS:
+            raise UnknownNameError('state kind', self.kind, STATE_KINDS)
+        unit = STATE_KINDS[self.kind][0]
+        if self.unit != unit:
+            raise ConfigError(f"state '{self.kind}' is in '{self.unit}', expected '{unit}'.")
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """One picture that the policy sees."""
+
+    camera: str  # name in the robot file
+    size: int  # [px] side of the square after the central crop
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """A policy file, `config/policies/NAME.yaml`."""
+
+    name: str
+    adapter: str  # name in the registry of vla_ros.policies
+    images: tuple[ImageSpec, ...]
+    state: tuple[StateSlice, ...]
+    action: tuple[ActionSlice, ...]
+    step: float  # [s] spacing of the actions
+    horizon: int  # actions in a chunk
+    replan_steps: int  # actions after which a new inference starts
+    checkpoint: str | None = None  # folder, relative to that of config/, or absolute
+    flow_steps: int | None = None  # denoising steps of a flow policy; None = checkpoint's
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.replan_steps <= self.horizon:
+            raise ConfigError(
+                f'policy {self.name}: replan_steps is {self.replan_steps}, expected 1 to '
+                f'{self.horizon} (horizon).'
+            )
+        if not self.step > 0.0:
+            raise ConfigError(f'policy {self.name}: step is {self.step} s, expected more than 0.')
+
+    @property
+    def patience(self) -> float:
+        """Age [s] at which a chunk is replaced although the filter holds the plan clock."""
+        return 2.0 * self.replan_steps * self.step
+
+
+def width(slices: tuple[ActionSlice, ...] | tuple[StateSlice, ...], dof: int) -> int:
+    """Return how many dimensions the slices take on a robot with `dof` arm joints."""
+    kinds = {**ACTION_KINDS, **STATE_KINDS}
+    return sum(kinds[s.kind][1] or dof for s in slices)
+
+
+@dataclass(frozen=True)
+class NormStats:
+    """Mean and standard deviation of one vector, as the checkpoint was trained with."""
+
+    mean: Array  # (A,), or (T, A) where each step of the horizon has statistics of its own
+    std: Array  # like mean, every entry > 0
+
+    def __post_init__(self) -> None:
+        axes = (None,) * max(1, np.ndim(self.mean))
+        object.__setattr__(self, 'mean', frozen(self.mean, axes, 'NormStats.mean'))
+        object.__setattr__(self, 'std', frozen(self.std, self.mean.shape, 'NormStats.std'))
+        if not (np.isfinite([self.mean, self.std]).all() and (self.std > 0.0).all()):
+            raise CheckpointError('normalisation statistics must be finite with std > 0.')
+
+    def normalize(self, value: Array) -> Array:
+        """Return (value - mean) / std."""
+        return (value - self.mean) / self.std
+
+    def denormalize(self, value: Array) -> Array:
+        """Return value * std + mean, the inverse of `normalize`."""
+        return value * self.std + self.mean
+
+
+def load_norm_stats(path: Path) -> dict[str, NormStats]:
+    """Read `norm_stats.json`: {'norm_stats': {'state': {mean, std}, 'actions': {...}}}.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or lacks a key.
+    """
+    try:
+        table = json.loads(Path(path).read_text(encoding='utf-8'))['norm_stats']
+        return {
+            key: NormStats(table[key]['mean'], table[key]['std']) for key in ('state', 'actions')
+        }
+    except (OSError, ValueError, KeyError, TypeError, ShapeError, CheckpointError) as error:
+        raise CheckpointError(
+            f'{path} does not hold normalisation statistics ({error!r}); expected '
+            "{'norm_stats': {'state': {'mean', 'std'}, 'actions': {...}}}."
+        ) from error
+
+
+def check(robot: RobotSpec, policy: PolicySpec) -> list[str]:
+    """Return what of a policy does not fit a robot, each with its cure; empty if it fits."""
+    findings = []
+    cameras = {camera.name: camera for camera in robot.cameras}
+    for image in policy.images:
+        camera = cameras.get(image.camera)
+        if camera is None:
+            findings.append(
+                f"policy {policy.name} needs camera '{image.camera}'; robot {robot.name} has "
+                f'{", ".join(sorted(cameras)) or "none"}: add it to the robot file.'
+            )
+        elif min(camera.width, camera.height) < image.size:
+            findings.append(
+                f"camera '{image.camera}' gives {camera.width}x{camera.height}, policy "
+                f'{policy.name} wants {image.size} px squares: raise its resolution.'
+            )
+    if not policy.action:
+        findings.append(f'policy {policy.name} declares no action: add its slices.')
+    kinds = [s.kind for s in policy.action]
+    for kind in sorted({k for k in kinds if kinds.count(k) > 1}):
+        findings.append(f'policy {policy.name} declares {kind} more than once: keep one slice.')
+    moves = set(kinds) & {'tool_position', 'joint_position'}
+    if len(moves) != 1:
+        findings.append(
+            f'policy {policy.name} must move the arm by exactly one of tool_position and '
+            f'joint_position, found {sorted(moves) or "none"}.'
+        )
+    return findings
+
+
+def require_fit(robot: RobotSpec, policy: PolicySpec) -> None:
+    """Raise RobotPolicyMismatch with every finding of `check`, if there is one."""
+    findings = check(robot, policy)
+    if findings:
+        raise RobotPolicyMismatch('\n'.join(findings))

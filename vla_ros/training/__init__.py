@@ -1,0 +1,1 @@
+"""From nothing to a checkpoint: demonstrations, the two training stages, the loop around them."""

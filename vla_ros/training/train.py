@@ -1,0 +1,152 @@
+"""`vla train`: demonstrations, vision, policy, checkpoint; stops and resumes at any point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import time
+
+import numpy as np
+import torch
+
+from vla_ros import paths
+from vla_ros.robot import load_robot
+from vla_ros.sim.tabletop import Tabletop
+from vla_ros.training import demos, model, policy, vision
+from vla_ros.training.flow import FlowLoss
+from vla_ros.training.loop import on_device, Stage
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the result, apart from chance."""
+
+    shards: int = 40  # of demos.EPISODES_PER_SHARD episodes
+    vision_steps: int = 2200
+    vision_batch: int = 128
+    vision_rate: float = 1.5e-3
+    policy_steps: int = 2800
+    policy_batch: int = 128
+    policy_samples: int = 3  # noise draws for each encoded prefix
+    policy_rate: float = 1.2e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Advance:
+    """How far a stage has come."""
+
+    stage: str
+    done: int
+    total: int
+    detail: str = ''
+
+
+def train(
+    recipe: Recipe,
+    work: Path,
+    output: Path,
+    seconds: float,
+    workers: int,
+    device: str,
+    report: Callable[[Advance], None],
+) -> bool:
+    """Go on with training for a while.
+
+    Args:
+        recipe: What to train.
+        work: Folder for demonstrations and resumable state.
+        output: The checkpoint folder; written after each slice of the policy stage.
+        seconds: Length of this slice [s]; the stage in hand stops then.
+        workers: Processes that record demonstrations.
+        device: Where the networks train, such as 'cpu' or 'cuda'.
+        report: Called as things advance.
+
+    Returns:
+        Whether everything is finished.
+    """
+    deadline = time.monotonic() + seconds
+    torch.manual_seed(recipe.seed)
+    start = time.monotonic()
+    for done, total in demos.record(work / 'demos', recipe.shards, workers):
+        report(Advance('demonstrations', done, total))
+        if done < total and time.monotonic() > deadline:
+            return False
+    _log(work, 'demonstrations', time.monotonic() - start)
+    frames = demos.load_shards(work / 'demos')
+    network = model.build_model().to(device)
+    reader = vision.PatchReader(network.model.vlm.vision_tower, model.WIDTH)
+    seeing = Stage('vision', reader, work, recipe.vision_steps, recipe.vision_rate)
+    if not seeing.done:
+        _learn_to_see(recipe, frames, seeing, deadline, device, report)
+        if not seeing.done:
+            return False
+    reader.requires_grad_(False)
+    features = policy.encode(reader.tower, frames, work / f'features_{seeing.step}.npy')
+    asked = policy.requests(frames, workers, work / 'requests.npz')
+    stats = policy.statistics(frames, asked)
+    acting = Stage('policy', network, work, recipe.policy_steps, recipe.policy_rate)
+    flow = FlowLoss(network, recipe.policy_samples)
+    fast = torch.compile(flow)
+    torch.manual_seed(recipe.seed + acting.step)  # a resumed run draws other noise
+    rng = np.random.default_rng([recipe.seed, acting.step])
+    acting.run(
+        policy.batches(
+            frames, asked, features, model.build_tokenizer(), stats, recipe.policy_batch, rng
+        ),
+        lambda batch: policy.flow_loss(fast, flow, on_device(batch, device)),
+        deadline,
+        _reporter('policy', report),
+    )
+    model.save_checkpoint(output, network.cpu())
+    policy.save_statistics(output, stats)
+    facts = {
+        'frames': len(frames),
+        'episodes': recipe.shards * demos.EPISODES_PER_SHARD,
+        'vision': {'steps': seeing.step, 'seconds': seeing.seconds, **seeing.losses},
+        'policy': {'steps': acting.step, 'seconds': acting.seconds, **acting.losses},
+        'torch': torch.__version__,
+        'device': device,
+        'threads': torch.get_num_threads(),
+    }
+    (output / 'training.json').write_text(json.dumps(facts, indent=1) + '\n', encoding='utf-8')
+    return acting.done
+
+
+def _learn_to_see(
+    recipe: Recipe,
+    frames: demos.Frames,
+    stage: Stage,
+    deadline: float,
+    device: str,
+    report: Callable[[Advance], None],
+) -> None:
+    robot = load_robot(paths.find('robots', 'panda'))
+    env = Tabletop(robot, paths.share() / 'urdf' / robot.urdf)
+    labels = vision.targets(frames, vision.Cameras(env))
+    rng = np.random.default_rng([recipe.seed, stage.step])
+    fast = torch.compile(stage.module)
+    stage.run(
+        vision.batches(frames, labels, recipe.vision_batch, rng),
+        lambda batch: vision.reader_loss(fast, on_device(batch, device)),
+        deadline,
+        _reporter('vision', report),
+    )
+
+
+def _reporter(name: str, report: Callable[[Advance], None]) -> Callable[[Stage], None]:
+    def tell(stage: Stage) -> None:
+        detail = '  '.join(f'{k} {v:.4f}' for k, v in stage.losses.items())
+        report(Advance(name, stage.step, stage.steps, detail))
+
+    return tell
+
+
+def _log(work: Path, stage: str, seconds: float) -> None:
+    """Add up the wall time that a stage without a Stage has taken, over all slices."""
+    path = work / 'seconds.json'
+    table = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+    table[stage] = table.get(stage, 0.0) + seconds
+    path.write_text(json.dumps(table), encoding='utf-8')

@@ -1,0 +1,165 @@
+"""The values that flow between the rooms: frozen, shape-checked, SI units.
+
+Dimension letters: T points or steps of a horizon, A action dimensions, n joints (gripper
+joints last), H W image height and width. Quaternions are xyzw. Time is float seconds of the
+ROS clock unless a field says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_ros.errors import ShapeError
+
+Array = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+
+def frozen(value: object, shape: tuple[int | None, ...], name: str) -> Array:
+    """Return a read-only float64 copy of an array after checking its shape.
+
+    Args:
+        value: Anything that numpy turns into numbers.
+        shape: The expected shape; None accepts any length of that axis.
+        name: What the array is, for the message.
+
+    Raises:
+        ShapeError: The shape differs or the content is not numeric.
+    """
+    try:
+        array = np.array(value, dtype=np.float64, order='C')
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f'{name} must be numbers: {error}.') from error
+    fits = array.ndim == len(shape) and all(
+        want is None or want == got for want, got in zip(shape, array.shape)
+    )
+    if not fits:
+        want = '(' + ', '.join('any' if s is None else str(s) for s in shape) + ')'
+        raise ShapeError(f'{name} has shape {array.shape}, expected {want}.')
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True)
+class JointState:
+    """Measured joints, in the order of the robot file."""
+
+    stamp: float  # [s]
+    position: Array  # (n,) [rad] or [m]
+    velocity: Array  # (n,) [rad/s] or [m/s]
+
+    def __post_init__(self) -> None:
+        position = frozen(self.position, (None,), 'JointState.position')
+        object.__setattr__(self, 'position', position)
+        velocity = frozen(self.velocity, position.shape, 'JointState.velocity')
+        object.__setattr__(self, 'velocity', velocity)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera picture and its capture time."""
+
+    stamp: float  # [s]
+    image: Image  # (H, W, 3) uint8 RGB
+
+    def __post_init__(self) -> None:
+        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
+            raise ShapeError(
+                f'Frame.image is {self.image.dtype}{self.image.shape}, expected uint8 (H, W, 3).'
+            )
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a policy sees at one instant."""
+
+    stamp: float  # [s] t_obs: capture time of the oldest picture used
+    frames: Mapping[str, Frame]  # camera name -> newest picture
+    joints: JointState  # interpolated to stamp
+    instruction: str
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """What a policy answers, in physical units of its own action space."""
+
+    stamp: float  # [s] t_obs of the observation it answers
+    actions: Array  # (T, A) [as PolicySpec.action declares, per slice]
+    step: float  # [s] spacing; action k is due at stamp + (k + 1) * step
+    timings: Mapping[str, float] = field(default_factory=dict)  # stage of the policy -> [s]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'actions', frozen(self.actions, (None, None), 'actions'))
+        if not self.step > 0.0:
+            raise ShapeError(f'ActionChunk.step is {self.step} s, expected more than 0.')
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Joint positions over time, anchored at the observation they answer."""
+
+    stamp: float  # [s] t_obs: the unique, strictly increasing key
+    times: Array  # (T,) [s] time_from_start, strictly increasing, >= 0
+    positions: Array  # (T, n) [rad] or [m], joints in the order of the robot file
+    velocities: Array | None = None  # (T, n) [rad/s] or [m/s]; None = finite differences
+
+    def __post_init__(self) -> None:
+        times = frozen(self.times, (None,), 'Trajectory.times')
+        object.__setattr__(self, 'times', times)
+        positions = frozen(self.positions, (len(times), None), 'Trajectory.positions')
+        object.__setattr__(self, 'positions', positions)
+        if self.velocities is not None:
+            velocities = frozen(self.velocities, positions.shape, 'Trajectory.velocities')
+            object.__setattr__(self, 'velocities', velocities)
+
+
+class PlanPieces(NamedTuple):
+    """A plan as one cubic between two points, over plan time; plain arrays for compiled code.
+
+    On piece i, p(x) = c0 + c1 x + c2 x^2 + c3 x^3 with x = phi - due[i]; at rest outside.
+    """
+
+    due: Array  # (T,) [s] plan time of every point, strictly increasing
+    points: Array  # (T, n) [rad] or [m]
+    cubics: Array  # (T - 1, 4, n) c0 to c3
+    fastest: Array  # (T - 1, n) [rad/s] largest |velocity| of a piece
+    hardest: Array  # (T - 1, n) [rad/s^2] largest |acceleration| of a piece
+
+
+@dataclass(frozen=True)
+class JointCommand:
+    """One filtered command and the verified stop that follows it.
+
+    Row 0 is due one control period after `stamp`; the last row is at rest.
+    """
+
+    stamp: float  # [s]
+    times: Array  # (T,) [s] after stamp
+    positions: Array  # (T, n) [rad] or [m]
+    velocities: Array  # (T, n) [rad/s] or [m/s]
+
+    def __post_init__(self) -> None:
+        times = frozen(self.times, (None,), 'JointCommand.times')
+        object.__setattr__(self, 'times', times)
+        positions = frozen(self.positions, (len(times), None), 'JointCommand.positions')
+        object.__setattr__(self, 'positions', positions)
+        velocities = frozen(self.velocities, positions.shape, 'JointCommand.velocities')
+        object.__setattr__(self, 'velocities', velocities)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a chunk came about: enough to attribute and to replay it."""
+
+    instruction: str
+    instruction_id: int
+    seed: int
+    input_stamps: Mapping[str, float]  # source name -> [s]
+    input_ages: Mapping[str, float]  # source name -> [s] at inference start
+    delay_steps: int  # policy steps consumed between stamp and publication
+    timings: Mapping[str, float] = field(default_factory=dict)  # stage -> [s]
