@@ -318,7 +318,7 @@ class Cell:
             self.until(client.service_is_ready, name)
             return self.client.wait(client.call_async(request), LIMIT, name)
         finally:
-            self.client.node.destroy_client(client)
+            self.client.between(lambda: self.client.node.destroy_client(client))
 
     def _process(self, command: Command) -> Supervisor:
         def write(name: str, line: str) -> None:

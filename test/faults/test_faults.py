@@ -103,9 +103,9 @@ def stops(cell: Cell, row: Row) -> None:
 
 
 def keeps_off(cell: Cell) -> None:
-    """See an arm that is too near to a ball come no nearer to it."""
+    """See an arm that is too near to a ball come no nearer to it; away from it, it may."""
     time.sleep(KEEPS)  # the stop itself still comes nearer
-    gap = cell.gap()
+    gap = min(cell.gap(), CONFIG.margin_obstacle)
     time.sleep(AWAY)
     assert cell.gap() > gap - TOUCH
 

@@ -97,7 +97,7 @@ def watching(client: Client) -> Iterator[Viewer]:
     try:
         yield viewer
     finally:
-        client.node.destroy_subscription(subscription)
+        client.between(lambda: client.node.destroy_subscription(subscription))
 
 
 def test_nobody_is_listened_to_until_somebody_watches_and_after(client):
@@ -155,4 +155,4 @@ def test_obstacles_come_and_go(client):
         publish()
         viewer.until(lambda: not viewer.space('obstacles'), 'the ball to go')
         assert not viewer.space('inflation')
-    client.node.destroy_publisher(out)
+    client.between(lambda: client.node.destroy_publisher(out))

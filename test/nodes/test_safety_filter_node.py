@@ -254,7 +254,7 @@ def test_obstacles_that_cannot_be_used_brake_until_others_come(arm):
     tell(ROBOT.tool_frame, far)  # where the hand was, by the joint states around the stamp
     arm.until(lambda: arm.reason != 'obstacle_invalid', 'the filter to go on')
     tell(ROBOT.base_frame)
-    arm.client.node.destroy_publisher(out)
+    arm.client.between(lambda: arm.client.node.destroy_publisher(out))
 
 
 def test_deactivation_brakes_goes_silent_and_can_be_undone(arm):
@@ -278,7 +278,7 @@ def test_deactivation_brakes_goes_silent_and_can_be_undone(arm):
     assert transition(3)  # activate
     arm.until(lambda: len(arm.commands) > count + 10, 'commands')
     arm.until(lambda: not arm.client.safety.latched, 'a fresh start')
-    arm.client.node.destroy_client(change)
+    arm.client.between(lambda: arm.client.node.destroy_client(change))
 
 
 def test_rate_and_counters(arm):

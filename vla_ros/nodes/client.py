@@ -13,7 +13,6 @@ from typing import Any
 import rclpy
 from rclpy.action import ActionClient
 from rclpy.context import Context
-from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -111,6 +110,7 @@ class Client:
         self._action: Any = ActionClient(self.node, interface(kind), name)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        self._closing = False
         self._thread = threading.Thread(target=self._spin, name='client', daemon=True)
         self._thread.start()
 
@@ -122,9 +122,12 @@ class Client:
 
     def close(self) -> None:
         """Leave the graph."""
+        # While its thread spins, an executor may look at what `shutdown` takes away.
+        self._closing = True
+        self._executor.create_task(lambda: None)  # the callback that it waits for
+        self._thread.join(ANSWER)
         self._executor.shutdown(timeout_sec=ANSWER)
         self._context.try_shutdown()
-        self._thread.join(ANSWER)
         self._action.destroy()
         self.node.destroy_node()
 
@@ -280,12 +283,20 @@ class Client:
             self.until(client.service_is_ready, ANSWER, f'the service {name}')
             return self.wait(client.call_async(request), ANSWER, f'the answer of {name}')
         finally:
-            self.node.destroy_client(client)
+            self.between(lambda: self.node.destroy_client(client))
+
+    def between(self, work: Callable[[], object]) -> None:
+        """Do something between two callbacks, in the client's thread, and wait for it.
+
+        What ends a publisher, subscription or client must run there: the executor may be looking
+        at it.
+        """
+        self.wait(self._executor.create_task(work), ANSWER, 'the thread of the client')
 
     def _keep(self, attribute: str, read: Callable[[Any], Any]) -> Callable[[Any], None]:
         return lambda message: setattr(self, attribute, read(message))
 
     def _spin(self) -> None:
-        # A callback that ends while the executor shuts down finds its guard condition gone.
-        with suppress(ExternalShutdownException, InvalidHandle):
-            self._executor.spin()
+        with suppress(ExternalShutdownException):
+            while not self._closing:
+                self._executor.spin_once()

@@ -203,10 +203,10 @@ class SafetyFilter:
         if tick.fault == 'clock_step':
             self._latched.setdefault('clock_step', f'from {self._now} s to {now} s')
         last = self._last
-        if last is not None and not self._latched and (tick.step == 0.0 or tick.fault):
-            if not tick.fault:
-                return last  # the ROS clock has not moved on yet
-            return self._report(last.command, [tick.fault], last.phi)
+        waits = tick.step == 0.0 or (tick.fault and not self._latched)
+        if last is not None and waits:  # for the ROS clock: time that has not passed is no time
+            faults = [*self._latched] or ([tick.fault] if tick.fault else [])
+            return self._report(last.command, faults, last.phi) if faults else last
         try:
             return self._step(state, plan, world, tick)
         except Exception as error:  # whatever it is, the arm must come to rest
@@ -219,7 +219,7 @@ class SafetyFilter:
         self._now = tick.now
         phi = plan.advance(tick.now, self._rate, self._dt)
         phi = self._coast(plan, phi, tick.behind)
-        self._dt = tick.step or self.config.period
+        self._dt = tick.step
         inputs = self._inputs(state, plan, world, phi)
         if not world.problem:
             self.scene.set_world(world)
