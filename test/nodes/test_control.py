@@ -32,7 +32,7 @@ class Arm:
         self.control = control
         self.now = 1000.0
         self.position, self.velocity = HOME.copy(), np.zeros_like(HOME)
-        self.speaks = True
+        self.speaks, self.jammed = True, False
 
     def run(self, seconds: float):
         """Run the loop and return the last result."""
@@ -41,7 +41,7 @@ class Arm:
             if self.speaks:
                 self.control.put_state(JointState(self.now, self.position, self.velocity))
             result = self.control.tick(self.now, DT)
-            if result.command is not None:
+            if result.command is not None and not (self.jammed or self.control.silent):
                 self.position = result.command.positions[0].copy()
                 self.velocity = result.command.velocities[0].copy()
         return result
@@ -168,6 +168,24 @@ def test_silence_of_the_arm_brakes_and_its_return_goes_on(arm):
     assert arm.control.at_rest
     arm.speaks = True
     assert arm.run(0.1).reason != 'joint_state_stale'
+
+
+def test_a_controller_that_comes_back_does_not_leap_to_a_reference_that_went_on(arm):
+    arm.run(0.1)
+    arm.control.put_trajectory(arm.plan())
+    arm.run(0.3)
+    arm.jammed, jam = True, arm.position
+    result = arm.run(1.0)
+    assert result.reason == 'tracking_lost' and arm.control.at_rest
+    assert abs(result.command.positions[0, 0] - jam[0]) > 0.02  # [rad] it went on
+    arm.jammed = False
+    arm.run(0.5)
+    np.testing.assert_array_equal(arm.position, jam)
+    assert reset(arm)[0]
+    arm.run(0.1)
+    np.testing.assert_array_equal(arm.position[:-1], jam[:-1])
+    arm.control.put_trajectory(arm.plan())
+    assert arm.run(0.5).level <= Level.S1_FILTERED and arm.position[0] > jam[0] + 0.01
 
 
 def test_wrong_joint_names_latch_until_reset(arm):

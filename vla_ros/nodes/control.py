@@ -70,6 +70,7 @@ class Control:
         self._estop = False
         self._enabled, self._enable_heard, self._enable_age = False, False, 0.0
         self._last: SafetyResult | None = None
+        self._lost = False  # the arm, and it has been told to rest
         self.refusals = 0  # trajectories that were not accepted
         self.refused = ''  # why the last of them was not
 
@@ -79,6 +80,7 @@ class Control:
         self._started = False
         self._state = None
         self._last = None
+        self._lost = False
 
     # --- from any thread ---
 
@@ -141,13 +143,14 @@ class Control:
         return bool(np.abs(last.command.velocities).max() < REST)
 
     @property
-    def broken(self) -> bool:
-        """Whether the forwarder was lost or stopped the arm, and no reset has rejoined it since.
+    def silent(self) -> bool:
+        """Whether nothing may be sent, since the reference went on without the arm.
 
-        Then nothing is sent: a forwarder that starts anew would take the arm to a reference that
-        went on without it.
+        The forwarder was lost or stopped the arm; or the arm is not where it was commanded, and
+        has been told to rest. What comes back to life would leap to the reference; a reset
+        brings the reference to the arm.
         """
-        return self._link is not None and self._link.broken
+        return self._lost or (self._link is not None and self._link.broken)
 
     @property
     def source(self) -> str:
@@ -184,7 +187,9 @@ class Control:
             self._accept(*self._trajectories.popleft(), now)
         if self.dry_run and state is not None:
             state = self._imagined(state, now)
+        rested = self.at_rest
         self._last = self._filter.step(state, self._arbiter.plan, self._world, now, dt)
+        self._lost = rested and self.at_rest and 'tracking_lost' in self._last.faults
         return self._last
 
     def retune(self, config: SafetyConfig, now: float = 0.0) -> Answer:

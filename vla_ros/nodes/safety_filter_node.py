@@ -174,7 +174,7 @@ class SafetyFilterNode(Node):
         began = time.perf_counter()
         result = self._control.tick(now, dt)
         spent = time.perf_counter() - began
-        if result.command is not None and not self._control.broken:
+        if result.command is not None and not self._control.silent:
             self._send(result.command)
         driver = self._driver_stop.judge(result.level)
         ticks = self._pace.ticks
