@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 import enum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,6 +34,13 @@ class RunCode(enum.IntEnum):
     SUPERSEDED = 4  # a newer instruction took over
     SAFETY_STOP = 5
     POLICY_ERROR = 6
+
+
+class Hold(NamedTuple):
+    """What the forwarder does with the stream of a driver."""
+
+    streams: bool  # what comes is passed on
+    place: Array | None = None  # (dof,) [rad] where it stopped the arm; None: it did not
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ FAST = 0.5  # [rad/s]
 EVERY = 0.1  # [s] from one trajectory to the next
 STEP, POINTS = 0.1, 16  # [s], count of a trajectory: longer than the plan timeout
 SWING, PERIOD = 0.3, 3.0  # [rad], [s] of the first joint
-SLOW = 0.03  # [rad] in place of SWING: so little that tracking is never lost
+SLOW = 0.02  # [rad] in place of SWING: so little that tracking is never lost
 DEACTIVATE, ACTIVATE = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE
 Message = Any
 

@@ -17,6 +17,7 @@ from vla_ros.nodes.control import Control
 from vla_ros.robot import Enable, load_robot
 from vla_ros.safety.config import load_safety
 from vla_ros.safety.result import Level
+from vla_ros.status import Hold
 from vla_ros.types import JointState, Trajectory
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
@@ -477,12 +478,13 @@ class Forwarded(Arm):
     """An arm behind a forwarder, whose reports the test plays."""
 
     holds: np.ndarray | None = None
+    streams = True
     reports = True
 
     def run(self, seconds: float):
         for _ in range(round(seconds / DT)):
             if self.reports:
-                self.control.put_hold(self.holds)
+                self.control.put_hold(Hold(self.streams and self.holds is None, self.holds))
             result = super().run(DT)
         return result
 
@@ -497,7 +499,11 @@ def test_nothing_moves_before_the_forwarder_reports(streaming):
     assert (result.reason, result.latched) == ('no_plan', False)
     assert 'forwarder' in streaming.refused
     assert 'start it' in reset(arm)[1]
-    arm.reports = True
+    arm.reports, arm.streams = True, False
+    arm.run(0.1)
+    streaming.put_trajectory(arm.plan())
+    assert arm.run(0.2).reason == 'no_plan'  # it is there, but has heard no command yet
+    arm.streams = True
     arm.run(0.1)
     streaming.put_trajectory(arm.plan())
     assert arm.run(0.5).level <= Level.S1_FILTERED

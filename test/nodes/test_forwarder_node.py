@@ -106,7 +106,7 @@ class Stream:
 
     def _on_report(self, msg) -> None:
         self.reports += 1
-        self.held = convert.hold_from_msg(msg, ROBOT.arm_joints)
+        self.held = convert.hold_from_msg(msg, ROBOT.arm_joints).place
 
 
 def with_straight_stop(q: np.ndarray, v: np.ndarray) -> JointCommand:

@@ -23,6 +23,7 @@ from vla_ros.robot import load_robot
 from vla_ros.ros import convert
 from vla_ros.status import (
     ExecutionState,
+    Hold,
     PolicyPhase,
     PolicyStatus,
     RunCode,
@@ -157,10 +158,11 @@ def test_positions_of_a_stream_and_what_is_held():
     place = np.array([0.1, -2.0])
     msg = wire(convert.positions_to_msg(place))
     np.testing.assert_array_equal(convert.positions_from_msg(msg), place)
-    held = wire(convert.hold_to_msg(STAMP, NAMES[:2], place))
-    np.testing.assert_array_equal(convert.hold_from_msg(held, NAMES[:2]), place)
-    np.testing.assert_array_equal(convert.hold_from_msg(held, NAMES[1::-1]), place[::-1])
-    assert convert.hold_from_msg(wire(convert.hold_to_msg(STAMP, NAMES, None)), NAMES) is None
+    held = wire(convert.hold_to_msg(STAMP, NAMES[:2], Hold(False, place)))
+    np.testing.assert_array_equal(convert.hold_from_msg(held, NAMES[:2]).place, place)
+    np.testing.assert_array_equal(convert.hold_from_msg(held, NAMES[1::-1]).place, place[::-1])
+    for hold in (Hold(streams=True), Hold(streams=False)):
+        assert convert.hold_from_msg(wire(convert.hold_to_msg(STAMP, NAMES, hold)), NAMES) == hold
     with pytest.raises(ShapeError):
         convert.hold_from_msg(held, ('other', NAMES[0]))
 

@@ -45,8 +45,13 @@ class Forwarder:
         self._armed = -np.inf  # [s] until when a stream may begin after it has ended
 
     @property
+    def streams(self) -> bool:
+        """Whether what comes is passed on: a stream has begun, and has not ended."""
+        return self._sent is not None and not self._over
+
+    @property
     def held(self) -> Array | None:
-        """Where the arm stops (n,) [rad] since the stream has ended; None while it runs."""
+        """Where the arm stops (n,) [rad] since the stream has ended, else None."""
         return self._positions[-1] if self._over else None
 
     def accept(self, command: Trajectory, now: float) -> Array | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vla_ros.status import Hold
 from vla_ros.types import Array
 
 SILENCE = 0.5  # [s] after which a forwarder that spoke before is lost
@@ -15,15 +16,16 @@ class Link:
         """Wait for the first report."""
         self.held: Array | None = None  # (dof,) [rad] where it stopped the arm; None: it streams
         self.ready = False  # commands reach the controller
+        self._streams = False  # as it was reported last
         self.broken = False  # the stream was interrupted and has not been resumed since
         self.silent = True  # no report, or none for SILENCE
         self._heard = False  # since the last tick
         self._age = float('inf')  # [s] since the last report; inf before the first
         self._grace = 0.0  # [s] left to resume after a reset
 
-    def hear(self, held: Array | None) -> None:
+    def hear(self, hold: Hold) -> None:
         """Take a report."""
-        self.held, self._heard = held, True
+        self.held, self._streams, self._heard = hold.place, hold.streams, True
 
     def resume(self) -> None:
         """Give a forwarder that stopped the arm its time to take up the stream again."""
@@ -37,7 +39,7 @@ class Link:
         self._grace = max(self._grace - dt, 0.0)
         held = self.held is not None
         self.silent = self._age > SILENCE
-        self.ready = not self.silent and not held
+        self.ready = not self.silent and self._streams
         if self.silent and self._age < float('inf'):
             self.broken = True
             return 'process_lost', f'the forwarder said nothing for {SILENCE} s'

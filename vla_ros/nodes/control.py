@@ -20,8 +20,8 @@ from vla_ros.safety.filter import SafetyFilter
 from vla_ros.safety.result import Level, SafetyResult
 from vla_ros.safety.scene import Near
 from vla_ros.safety.world import World
-from vla_ros.status import ExecutionState
-from vla_ros.types import Array, JointState, Trajectory
+from vla_ros.status import ExecutionState, Hold
+from vla_ros.types import JointState, Trajectory
 
 REST = 1e-6  # [rad/s] below it the arm is at rest
 ANSWER = 1.0  # [s] until a request to the control thread must be served
@@ -112,10 +112,10 @@ class Control:
         """Hear the dead-man switch; `pressed` must come again within its timeout."""
         self._enabled, self._enable_heard = pressed, True
 
-    def put_hold(self, held: Array | None) -> None:
-        """Hear the forwarder: where it stopped the arm (dof,) [rad], None while it streams."""
+    def put_hold(self, hold: Hold) -> None:
+        """Hear the forwarder."""
         if self._link is not None:
-            self._link.hear(held)
+            self._link.hear(hold)
 
     def request_reset(self) -> Answer:
         """Clear latched faults in the next tick; return whether it was done, and why not."""

@@ -19,6 +19,7 @@ from vla_ros.nodes.pace import Pace
 from vla_ros.robot import load_robot
 from vla_ros.ros import convert
 from vla_ros.ros.node import Node, run
+from vla_ros.status import Hold
 
 REPORT_EVERY = 10  # ticks from one report to the next: 20 Hz
 REST = 3.0  # [s] until the arm must be at rest when the node is deactivated
@@ -95,14 +96,14 @@ class ForwarderNode(Node):
             place = self._core.fill(time.monotonic())
             if place is not None:
                 self._out.publish(convert.positions_to_msg(place))
-            held = self._core.held
-        ended = held is not None
+            hold = Hold(self._core.streams, self._core.held)
+        ended = hold.place is not None
         if ended is not self._ended or self._pace.ticks % REPORT_EVERY == 0:
             if ended and not self._ended and not self._ending:
                 self.get_logger().warning('the stream has ended: the arm is stopped')
             self._ended = ended
             names = self._robot.arm_joints
-            self._report_out.publish(convert.hold_to_msg(self.now(), names, held))
+            self._report_out.publish(convert.hold_to_msg(self.now(), names, hold))
 
     # --- the executor thread ---
 

@@ -125,6 +125,11 @@ class SafetyConfig:
     barrier_gain: float = field(
         metadata=_number(0.1, 100.0, '1/s', 'gamma; gamma * period must not exceed 0.1')
     )
+    glide_room: float = field(
+        metadata=_number(
+            0.0, 0.02, 'm', 'beyond a margin, for stops beside a body (cbf, path+cbf)'
+        )
+    )
     slack_weight: float = field(
         metadata=_number(1.0, 1e8, '', 'cost of (m/s)^2 of violated row against (rad/s)^2')
     )
@@ -191,6 +196,11 @@ class SafetyConfig:
         missing = [name for name in FAULTS if name not in self.faults]
         if missing:
             raise ConfigError(f'safety: faults lack {", ".join(missing)}; add them to the table.')
+
+    @property
+    def glide(self) -> float:
+        """The room beyond a margin [m] that the program keeps; only who deviates needs it."""
+        return self.glide_room if self.mode in ('cbf', 'path+cbf') else 0.0
 
 
 SETTINGS: Mapping[str, Setting] = {  # of every number, by the name of its field

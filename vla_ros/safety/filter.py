@@ -49,7 +49,7 @@ class SafetyFilter:
             KinematicsError: The robot is not one that the filter can model.
         """
         self.robot, self.config = robot, config
-        self._knobs = Knobs(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+        self._knobs = Knobs(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
         model = build_model(robot, paths.share() / 'urdf' / robot.urdf)
         self._accel = robot.limits('acceleration')
         self._lag = config.period + self._accel / robot.limits('jerk')
@@ -94,8 +94,8 @@ class SafetyFilter:
         self._rejoin = config.rejoin_acceleration * self._accel
         self._watchdog.config = config
         self._knobs = Knobs(
-            config.barrier_gain, config.row_reach, config.recover_velocity, config.rate_rise,
-            config.lag_limit, SLOWEST, config.tool_speed, self._knobs.scale,
+            config.barrier_gain, config.row_reach, config.glide, config.recover_velocity,
+            config.rate_rise, config.lag_limit, SLOWEST, config.tool_speed, self._knobs.scale,
         )  # fmt: skip
 
     @property

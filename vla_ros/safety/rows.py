@@ -26,12 +26,19 @@ def barrier_rate(gap, gamma, brake):
     return math.sqrt(2.0 * brake * (gap - 0.5 * knee))
 
 
+GLIDE = 0.2  # of a margin, at most `glide`, within which the arm comes no nearer
+
+
 @compiled
-def build_rows(arm, solids, q, margins, accel, gamma, reach, pose, h, g, bound, index):
+def build_rows(
+    arm, solids, q, margins, accel, gamma, reach, glide, pose, h, g, bound, index
+):  # fmt: skip
     """Fill h (K,) and the rows G v >= bound of all that is nearer than `reach`; return how many.
 
     G_j = n.(axis_j x (point - origin_j)) for the joints that move the capsule against the other
-    body; bound = -alpha(h - margin) + n.(speed of the obstacle at the point).
+    body; bound = -alpha(h - margin - room) + n.(speed of the obstacle at the point). The room,
+    min(glide, GLIDE margin), is what a stop needs that begins beside a round body: without it
+    an arm that slides along a body would be stopped at every tick.
     """
     forward(arm, q, pose)
     n, point, r = np.zeros(3), np.zeros(3), np.zeros(3)
@@ -56,7 +63,8 @@ def build_rows(arm, solids, q, margins, accel, gamma, reach, pose, h, g, bound, 
             brake += 0.5 * abs(g[count, j]) * accel[j]
         if brake <= 1e-9:  # no joint changes this distance here: nothing to ask for
             continue
-        bound[count] = -barrier_rate(h[row] - margins[row], gamma, brake)
+        room = max(0.0, min(glide, GLIDE * margins[row]))
+        bound[count] = -barrier_rate(h[row] - margins[row] - room, gamma, brake)
         if row >= fixed_rows:
             solid = (row - fixed_rows) // len(arm.moving)
             v, w = solids.velocity[solid], solids.spin[solid]

@@ -125,7 +125,8 @@ class Scene:
         config, work = self._config, self.work
         count = build_rows(
             self.arm, self.bodies, q, self.margins, self._accel, config.barrier_gain,
-            config.row_reach, work.pose, work.h, work.g, work.bound, work.which,
+            config.row_reach, config.glide, work.pose, work.h, work.g, work.bound,
+            work.which,
         )  # fmt: skip
         return Rows(work.h, work.g[:count], work.bound[:count], work.which[:count])
 

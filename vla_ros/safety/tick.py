@@ -26,6 +26,7 @@ class Knobs(NamedTuple):
 
     gamma: float  # [1/s] of the barriers
     reach: float  # [m] at which a clearance becomes a row
+    glide: float  # [m] beyond a margin that the program keeps
     recover: float  # [rad/s] fastest motion back into the limits
     rise: float  # [1/s] largest increase of sigma
     lag_limit: float  # [rad] error at which the plan waits
@@ -100,8 +101,8 @@ def look(arm, solids, limits, q, v, acc, dt, age, margins, knobs, work):
     """
     put_at(solids, age)
     count = build_rows(
-        arm, solids, q, margins, limits.accel, knobs.gamma, knobs.reach, work.pose, work.h,
-        work.g, work.bound, work.which,
+        arm, solids, q, margins, limits.accel, knobs.gamma, knobs.reach, knobs.glide, work.pose,
+        work.h, work.g, work.bound, work.which,
     )  # fmt: skip
     kept, least, touching = True, -1, -1
     nearest, deepest = np.inf, 0.0
@@ -156,14 +157,17 @@ def walk(
     plan_at(plan, phi, work.here, work.slope)
     n, last = len(q), len(plan.due) - 1
     until = plan.due[0] - phi
+    parting = 0.0
     for j in range(n):
         work.error[j] = work.here[j] - q[j]
+        parting += work.error[j] * work.slope[j]
     share = math.inf
     if until > 0.0:  # spread the way to the first point over the time there is
         share = max(rate, knobs.rise * dt) / until
     rejoin(work.error, rejoin_accel, lag, share, work.back)
     plan_peaks(plan, phi, AHEAD, work.fast, work.hard)
-    lag_limit = math.inf if until > 0.0 else knobs.lag_limit
+    # The plan waits for an arm that it leaves behind, not for one that it comes back to.
+    lag_limit = knobs.lag_limit if until <= 0.0 and parting >= 0.0 else math.inf
     remaining = 0.0 if stopping else plan.due[last] - phi
     free = min(knobs.scale, wanted_rate(
         work.slope, work.fast, work.hard, remaining, work.error, work.back, limits.speed,

@@ -16,6 +16,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from vla_ros.errors import JointNamesError, ShapeError
 from vla_ros.ros.convert.basics import header, split, time_from_msg
+from vla_ros.status import Hold
 from vla_ros.types import Array, JointCommand, JointState, Trajectory
 
 
@@ -174,26 +175,29 @@ def positions_from_msg(msg: Float64MultiArray) -> Array:
     return np.array(msg.data, dtype=np.float64)
 
 
-def hold_to_msg(stamp: float, names: Sequence[str], held: Array | None) -> JointStateMsg:
-    """Return a report of the forwarder at a time [s]; without joints, the stream runs.
+def hold_to_msg(stamp: float, names: Sequence[str], hold: Hold) -> JointStateMsg:
+    """Return a report of the forwarder: without joints the stream runs, without places it waits.
 
     Args:
         stamp: ROS time [s].
         names: Joints of the arm.
-        held: (n,) where the arm is held [rad], None while the stream runs.
+        hold: What is reported.
     """
-    if held is None:
-        return JointStateMsg(header=header(stamp))
-    return JointStateMsg(header=header(stamp), name=list(names), position=doubles(held))
+    msg = JointStateMsg(header=header(stamp), name=[] if hold.streams else list(names))
+    if hold.place is not None:
+        msg.position = doubles(hold.place)
+    return msg
 
 
-def hold_from_msg(msg: JointStateMsg, names: Sequence[str]) -> Array | None:
-    """Return where the forwarder holds the arm (n,) [rad], None while the stream runs.
+def hold_from_msg(msg: JointStateMsg, names: Sequence[str]) -> Hold:
+    """Return a report of the forwarder.
 
     Raises:
         ShapeError: A joint is missing.
     """
     if not msg.name:
-        return None
+        return Hold(streams=True)
+    if not msg.position:
+        return Hold(streams=False)
     order = _order(tuple(msg.name), tuple(names), 'the forwarder', exact=True)
-    return np.array(msg.position, dtype=np.float64)[order]
+    return Hold(False, np.array(msg.position, dtype=np.float64)[order])
