@@ -21,6 +21,7 @@ ROLES = (
     'obstacle',  # nothing may touch it
     'target',  # the fingers and what they hold may touch it
     'support',  # a table: the fingers and what they hold may come nearer than the rest
+    'person',  # nothing may touch them, and near them the arm is slow (speed and separation)
 )
 
 MOST = 1e4  # [m], [m/s], [rad/s], [m/s^2]: squares of more than this lose the distances
@@ -75,7 +76,8 @@ class Obstacle:
     def moves(self) -> bool:
         """Whether it may be elsewhere later than at its stamp."""
         return bool(
-            self.linear_velocity.any()
+            self.role == 'person'
+            or self.linear_velocity.any()
             or self.angular_velocity.any()
             or self.uncertainty_rate
             or self.acceleration

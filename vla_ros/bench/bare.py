@@ -128,7 +128,7 @@ class _Builder:
     def __init__(self, recording: Recording) -> None:
         self._recording, self._period = recording, recording.config.period
         self._safety = SafetyFilter(recording.robot, recording.config)
-        self._knobs = self._safety._knobs  # settings as the core takes them
+        self._knobs = self._safety.selector.knobs  # settings as the core takes them
 
     def prepare(self, k: int) -> None:
         """Take the obstacles of tick k; not timed, as it happens at 30 Hz."""

@@ -9,10 +9,11 @@ from vla_ros.safety.check_plan import check_plan, clock_brake, rest_time
 from vla_ros.safety.compiled import compiled
 from vla_ros.safety.limits import stop_keeps_limits, stop_time
 from vla_ros.safety.pace import plan_at
+from vla_ros.safety.separation import fastest_point, NOBODY, protective_distance
 from vla_ros.safety.tick import inside, rate_in_box, tool_speed, want
 
 NONE, STRAIGHT, ALONG_PLAN = 0, 1, 2  # the stop that is clear
-LIMIT_ROW, TOOL_ROW, RECOVERY_ROW = -3, -4, -5  # what failed in place of a row; -2: checks
+LIMIT_ROW, TOOL_ROW, RECOVERY_ROW, PERSON_ROW = -3, -4, -5, -6  # what failed, if no row
 ROUNDING = 1e-9  # [rad] of a position limit, [rad/s] of a velocity
 UNBOUNDED = math.inf  # of `fastest`, where every margin is kept
 LONGEST_REST = 0.5  # [s] a stop along the plan may take to end what is not the plan's
@@ -34,9 +35,21 @@ def follow_at(plan, phi, wish, dt, work):
 
 
 @compiled
+def keeps_apart(arm, v, velocity, stop, knobs, work):
+    """Say whether a velocity keeps the protective distance, or is no faster than v before."""
+    if work.person[0] == NOBODY:
+        return True
+    fast = fastest_point(arm, work.pose, velocity)
+    needed = protective_distance(fast, stop, work.person[1], work.person[2], knobs.intrusion)
+    return needed <= work.person[0] + ROUNDING or (
+        fast <= (1.0 + ROUNDING) * fastest_point(arm, work.pose, v)
+    )
+
+
+@compiled
 def certify(
-    arm, solids, limits, plan, phi, rate, q, v, velocity, dt, age, on_way, tool_limit, fastest,
-    work, pose,
+    arm, solids, limits, plan, phi, rate, q, v, velocity, dt, age, on_way, knobs, fastest, work,
+    pose,
 ):  # fmt: skip
     """Look for a clear stop after one step at a velocity: straight, then along the plan.
 
@@ -53,7 +66,8 @@ def certify(
         dt: Length of the step [s].
         age: Time from the stamp of the obstacles to the beginning of the step [s].
         on_way: Whether a straight stop does not count, since it leaves the plan's way.
-        tool_limit: Largest speed of the tool [m/s]; a tool that is faster may only slow down.
+        knobs: Settings; a tool that is faster than its limit, or an arm that is faster than a
+            person nearby allows, may only slow down.
         fastest: Largest joint speed, of a recovery [rad/s].
         work: Buffers that `look` and `walk` filled.
         pose: Buffer.
@@ -63,7 +77,7 @@ def certify(
         the poses that were looked at, and D of a stop along the plan, whose rest is in `work`.
     """
     if tool_speed(arm, work.pose, velocity) > (1.0 + ROUNDING) * max(
-        tool_limit, tool_speed(arm, work.pose, v)
+        knobs.tool_speed, tool_speed(arm, work.pose, v)
     ):
         return NONE, TOOL_ROW, 0, 0.0
     for j in range(len(q)):
@@ -76,6 +90,8 @@ def certify(
             pose, work.again, work.linear, work.angular,
         )  # fmt: skip
         if row == -1:
+            if not keeps_apart(arm, v, velocity, stop_time(velocity, limits.accel), knobs, work):
+                return NONE, PERSON_ROW, checks, 0.0
             return STRAIGHT, row, checks, 0.0
     plan_at(plan, phi + rate * dt, work.rest, work.spare)
     for j in range(len(q)):
@@ -89,5 +105,8 @@ def certify(
         ROUNDING,
     )  # fmt: skip
     if way == -1:
+        longest = max(rate / slowing, rest_time(work.rest, limits.accel))
+        if not keeps_apart(arm, v, velocity, longest, knobs, work):
+            return NONE, PERSON_ROW, checks + more, 0.0
         return ALONG_PLAN, way, checks + more, slowing
     return NONE, way if on_way else row, checks + more, 0.0

@@ -122,6 +122,15 @@ class SafetyConfig:
     tool_speed: float = field(
         metadata=_number(0.01, 10.0, 'm/s', 'largest speed of the tool centre')
     )
+    person_speed: float = field(
+        metadata=_number(0.0, 10.0, 'm/s', 'speed of a person at least (ISO 13855: 1.6)')
+    )
+    reaction_time: float = field(
+        metadata=_number(0.0, 2.0, 's', "to a person, besides a tick and an obstacle's age")
+    )
+    intrusion: float = field(
+        metadata=_number(0.0, 2.0, 'm', 'how much nearer a person may be than what is seen')
+    )
     barrier_gain: float = field(
         metadata=_number(0.1, 100.0, '1/s', 'gamma; gamma * period must not exceed 0.1')
     )

@@ -28,7 +28,7 @@ from vla_ros.safety.result import Level, Plan, SafetyResult
 from vla_ros.safety.scene import Scene
 from vla_ros.safety.selection import Choice, Motion, PASSED, Seen, Selector, Walk
 from vla_ros.safety.stop import Brake, with_stop
-from vla_ros.safety.tick import Knobs, look, tool_speed, walk, want
+from vla_ros.safety.tick import knobs_of, look, tool_speed, walk, want
 from vla_ros.safety.tracking import Tracking
 from vla_ros.safety.watchdog import Watchdog
 from vla_ros.safety.world import World
@@ -36,7 +36,6 @@ from vla_ros.types import Array, frozen, JointCommand, JointState, PlanPieces
 
 STILL = 1e-6  # [rad/s] slower is at rest
 ON_PLAN = 1e-7  # [rad] so near to the plan the reference is on it
-SLOWEST = 0.7  # sigma below which a plan's own acceleration is noise, to be filtered
 
 
 class SafetyFilter:
@@ -49,7 +48,6 @@ class SafetyFilter:
             KinematicsError: The robot is not one that the filter can model.
         """
         self.robot, self.config = robot, config
-        self._knobs = Knobs(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
         model = build_model(robot, paths.share() / 'urdf' / robot.urdf)
         self._accel = robot.limits('acceleration')
         self._lag = config.period + self._accel / robot.limits('jerk')
@@ -80,7 +78,7 @@ class SafetyFilter:
             seen, work, lag = self._look(), self.scene.work, self._lag
             walk(
                 self.scene.arm, self.selector.limits, plan, self._q, 0.0, 0.01, self._dt, False,
-                seen.rows, self._rejoin, lag, self._knobs, work,
+                seen.rows, self._rejoin, lag, self.selector.knobs, work,
             )  # fmt: skip
             want(plan, 0.0, 0.01, self._dt, work)
             ahead = Walk(plan, 0.0, 0.01, 0.0, mode == 'path')
@@ -93,19 +91,16 @@ class SafetyFilter:
         self.config = self.selector.config = config
         self._rejoin = config.rejoin_acceleration * self._accel
         self._watchdog.config = config
-        self._knobs = Knobs(
-            config.barrier_gain, config.row_reach, config.glide, config.recover_velocity,
-            config.rate_rise, config.lag_limit, SLOWEST, config.tool_speed, self._knobs.scale,
-        )  # fmt: skip
+        self.selector.knobs = knobs_of(config, self.speed_scale)
 
     @property
     def speed_scale(self) -> float:
         """Largest sigma, in (0, 1]; may be set at any time."""
-        return self._knobs.scale
+        return self.selector.knobs.scale
 
     @speed_scale.setter
     def speed_scale(self, scale: float) -> None:
-        self._knobs = self._knobs._replace(scale=min(max(scale, 0.0), 1.0))
+        self.selector.knobs = self.selector.knobs._replace(scale=min(max(scale, 0.0), 1.0))
 
     def retune(self, config: SafetyConfig) -> None:
         """Take other settings from the next tick on.
@@ -247,7 +242,7 @@ class SafetyFilter:
         scene, selector = self.scene, self.selector
         return Seen(*look(
             scene.arm, scene.bodies, selector.limits, self._q, self._v, self._acc, self._dt,
-            scene.age(self._now), scene.margins, self._knobs, scene.work,
+            scene.age(self._now), scene.margins, selector.knobs, scene.work,
         ))  # fmt: skip
 
     def _inputs(self, state: JointState | None, plan: Plan, world: World, phi: float) -> list[str]:
@@ -273,7 +268,7 @@ class SafetyFilter:
         until = plan.start - phi
         free, slowed, low, grip = walk(
             self.scene.arm, self.selector.limits, pieces, self._q, phi, self._rate, dt,
-            bool(faults), seen.rows, self._rejoin, self._lag, self._knobs, work,
+            bool(faults), seen.rows, self._rejoin, self._lag, self.selector.knobs, work,
         )  # fmt: skip
         on_plan = until <= 0.0 and float(np.abs(work.error).max()) < ON_PLAN
         self._decide(free, slowed, dt)

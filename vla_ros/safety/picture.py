@@ -50,7 +50,12 @@ LEVELS: dict[Level, tuple[float, float, float]] = {
     Level.S4_DRIVER_STOP: (0.60, 0.20, 0.60),  # purple
 }
 UNKNOWN = (0.5, 0.5, 0.5)  # the filter is silent
-ROLES = {'obstacle': (0.35, 0.45, 0.65), 'target': (0.2, 0.6, 0.85), 'support': (0.5, 0.4, 0.3)}
+ROLES = {
+    'obstacle': (0.35, 0.45, 0.65),
+    'target': (0.2, 0.6, 0.85),
+    'support': (0.5, 0.4, 0.3),
+    'person': (0.85, 0.45, 0.6),
+}
 NOMINAL = (0.1, 0.5, 1.0)
 WHITE = (1.0, 1.0, 1.0)
 TOO_NEAR = LEVELS[Level.S3_HOLD]

@@ -17,6 +17,7 @@ from vla_ros.safety.certify import (
     certify,
     follow_at,
     LIMIT_ROW,
+    PERSON_ROW,
     RECOVERY_ROW,
     STRAIGHT,
     TOOL_ROW,
@@ -25,12 +26,12 @@ from vla_ros.safety.certify import (
 from vla_ros.safety.chain import Ints
 from vla_ros.safety.check_plan import rest_time
 from vla_ros.safety.config import SafetyConfig
-from vla_ros.safety.limits import excess_of, Limits
+from vla_ros.safety.limits import Limits
 from vla_ros.safety.pace import plan_at
 from vla_ros.safety.qp import Problem, QpSolver
 from vla_ros.safety.scene import Scene
 from vla_ros.safety.stop import Brake, brake
-from vla_ros.safety.tick import tool_speed, want
+from vla_ros.safety.tick import cut, knobs_of, want
 from vla_ros.types import Array, PlanPieces
 
 PASSED = 1e-9  # [rad/s] a velocity that differs by less passed unchanged
@@ -41,6 +42,7 @@ REASONS = {
     CHECKS_ROW: 'stop/checks',
     TOOL_ROW: 'tool/speed',
     RECOVERY_ROW: 'recovery/speed',
+    PERSON_ROW: 'person/separation',
 }
 
 
@@ -100,6 +102,7 @@ class Selector:
     def __init__(self, robot: RobotSpec, config: SafetyConfig, scene: Scene) -> None:
         """Hold the limits of a robot and its scene."""
         self.config, self._scene = config, scene
+        self.knobs = knobs_of(config, 1.0)
         self._limit_names = tuple(f'{joint}/limit' for joint in robot.arm_joints)
         self.limits = Limits(
             lower=robot.limits('lower'),
@@ -132,7 +135,8 @@ class Selector:
             if choice is not None:
                 return choice
             want(walk.plan, walk.phi, walk.rate, motion.dt, work)
-        desired = self._scaled(work.wanted.copy())  # the buffer is filled anew next tick
+        desired = work.wanted.copy()  # the buffer is filled anew next tick
+        cut(self._scene.arm, self.limits, desired, self.knobs, work)
         slack = 0.0
         active: tuple[str, ...] = ()
         if mode in ('cbf', 'path+cbf'):
@@ -201,7 +205,7 @@ class Selector:
         stop, row, checks, slowing = certify(
             scene.arm, scene.bodies, self.limits, walk.plan, walk.phi, rate, motion.position,
             motion.velocity, velocity, dt, scene.age(motion.now),
-            walk.tied and config.mode == 'path', config.tool_speed,
+            walk.tied and config.mode == 'path', self.knobs,
             UNBOUNDED if self._kept else config.recover_velocity, scene.work, scene.pose,
         )  # fmt: skip
         if stop == STRAIGHT:
@@ -229,15 +233,6 @@ class Selector:
         velocity = (velocity - self._place) / dt + rest
         phi = stop.phi + rate * dt
         return Choice(velocity, 0.0, rate, stop._replace(phi=phi, rate=rate, rest=rest))
-
-    def _scaled(self, wanted: Array) -> Array:
-        """Return a wanted velocity cut to the limits of joints and tool; direction kept."""
-        excess = excess_of(wanted, self.limits.speed)
-        if not excess <= 1.0:
-            wanted = wanted / excess
-        tool = tool_speed(self._scene.arm, self._scene.work.pose, wanted)
-        most = self.config.tool_speed
-        return wanted * (most / tool) if tool > most else wanted
 
     def _active(self, rows: Ints, desired: Array, best: Array) -> tuple[str, ...]:
         scene, work = self._scene, self._scene.work

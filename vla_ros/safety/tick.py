@@ -9,12 +9,22 @@ import numpy as np
 
 from vla_ros.safety.chain import Floats, Ints, Pose
 from vla_ros.safety.check import CONTACT
-from vla_ros.safety.check_plan import FINEST
+from vla_ros.safety.check_plan import CLOCK_SHARE, FINEST
 from vla_ros.safety.compiled import compiled
+from vla_ros.safety.config import SafetyConfig
 from vla_ros.safety.distance import put_at
-from vla_ros.safety.limits import limit_box
-from vla_ros.safety.pace import plan_at, plan_grip, plan_peaks, rate_range, rejoin, wanted_rate
+from vla_ros.safety.limits import excess_of, limit_box, stop_time
+from vla_ros.safety.pace import (
+    plan_at,
+    plan_grip,
+    plan_peaks,
+    rate_range,
+    rejoin,
+    SLOWEST,
+    wanted_rate,
+)
 from vla_ros.safety.rows import build_rows
+from vla_ros.safety.separation import allowed_share, fastest_point, NOBODY
 
 AHEAD = 0.3  # [s] of the plan that its pace looks ahead
 CAUTION = 0.999  # of the tool's speed, for what it gains within a tick
@@ -33,6 +43,27 @@ class Knobs(NamedTuple):
     slowest: float  # sigma below which the plan's own acceleration is not waited for
     tool_speed: float  # [m/s] largest speed of the tool centre
     scale: float  # largest sigma, in (0, 1]
+    walking: float  # [m/s] speed of a person at least
+    reaction: float  # [s] of sensors and drivers
+    intrusion: float  # [m] of a person beyond what is seen
+
+
+def knobs_of(config: SafetyConfig, scale: float) -> Knobs:
+    """Return the numbers of a configuration, and the largest sigma."""
+    return Knobs(
+        gamma=config.barrier_gain,
+        reach=config.row_reach,
+        glide=config.glide,
+        recover=config.recover_velocity,
+        rise=config.rate_rise,
+        lag_limit=config.lag_limit,
+        slowest=SLOWEST,
+        tool_speed=config.tool_speed,
+        scale=scale,
+        walking=config.person_speed,
+        reaction=config.reaction_time,
+        intrusion=config.intrusion,
+    )
 
 
 class Work(NamedTuple):
@@ -45,6 +76,7 @@ class Work(NamedTuple):
     which: Ints  # (K,) which of the K each row is
     allowed: Floats  # (K,) [m] clearance that a stop must keep
     again: Floats  # (K,) of the checks
+    person: Floats  # (3,) nearest one: distance [m], speed [m/s], our time to react [s]
     lo: Floats  # (n,) [rad/s] box
     hi: Floats  # (n,) [rad/s]
     here: Floats  # (n,) [rad] p(phi)
@@ -81,6 +113,7 @@ def make_work(joints: int, capsules: int, rows: int) -> Work:
     return Work(
         pose=pose, h=np.zeros(rows), g=np.zeros((rows, n)), bound=np.zeros(rows),
         which=np.zeros(rows, np.int64), allowed=np.zeros(rows), again=np.zeros(rows),
+        person=np.array([NOBODY, 0.0, 0.0]),
         linear=np.zeros((n + 1, 3)), angular=np.zeros((n + 1, 3)),
         nodes=np.zeros((FINEST + 1, n)), times=np.zeros(FINEST + 1),
         low=np.zeros((FINEST, n)), high=np.zeros((FINEST, n)), **vectors,
@@ -120,8 +153,36 @@ def look(arm, solids, limits, q, v, acc, dt, age, margins, knobs, work):
             if work.h[row] < min(margins[row], 0.0):
                 work.allowed[row] = np.inf  # in contact by the model: no motion is clear
             kept = False
+    see_person(arm, solids, age + dt, knobs, work)
     smooth = limit_box(limits, q, v, acc, knobs.recover, dt, work.lo, work.hi)
     return count, smooth, kept, least, touching
+
+
+@compiled
+def see_person(arm, solids, since, knobs, work):
+    """Fill `person`: the one that asks for the largest distance counts for all of them."""
+    work.person[0], work.person[1] = NOBODY, knobs.walking
+    work.person[2] = knobs.reaction + since
+    first = len(arm.pairs) + len(arm.above_floor)
+    for solid in range(len(solids.person)):
+        if solids.person[solid]:
+            for c in range(len(arm.moving)):
+                gap = work.h[first + solid * len(arm.moving) + c]
+                work.person[0] = min(work.person[0], gap)
+            v = solids.velocity[solid]
+            speed = math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]) + solids.swell[solid]
+            work.person[1] = max(work.person[1], speed)
+
+
+@compiled
+def share_near_person(arm, limits, v, knobs, work):
+    """Return the largest share of joint velocities v (n,) that a person nearby allows."""
+    if work.person[0] == NOBODY:
+        return math.inf
+    return allowed_share(
+        fastest_point(arm, work.pose, v), stop_time(v, limits.accel) / CLOCK_SHARE,
+        work.person[1], work.person[2], knobs.intrusion, work.person[0],
+    )  # fmt: skip
 
 
 @compiled
@@ -177,6 +238,8 @@ def walk(
     tool = max(tool_speed(arm, work.pose, work.slope), tool_speed(arm, work.pose, work.chord))
     if tool > 0.0:
         free = min(free, CAUTION * knobs.tool_speed / tool)
+    free = min(free, share_near_person(arm, limits, work.slope, knobs, work))
+    free = min(free, share_near_person(arm, limits, work.chord, knobs, work))
     slowed = free
     for r in range(count):
         along = side = 0.0
@@ -197,6 +260,19 @@ def want(plan, phi, rate, dt, work):
     for j in range(len(work.chord)):
         work.chord[j] = (work.chord[j] - work.here[j]) / dt
         work.wanted[j] = work.chord[j] + work.back[j]
+
+
+@compiled
+def cut(arm, limits, wanted, knobs, work):
+    """Cut a wanted velocity (n,) to what joints, tool and a person nearby allow; keep its way."""
+    excess = excess_of(wanted, limits.speed)
+    if not excess <= 1.0:  # first: squares of what is huge are not finite
+        wanted /= excess
+    tool = tool_speed(arm, work.pose, wanted)
+    share = knobs.tool_speed / tool if tool > knobs.tool_speed else 1.0
+    share = min(share, share_near_person(arm, limits, wanted, knobs, work))
+    if share < 1.0:
+        wanted *= share
 
 
 @compiled

@@ -80,6 +80,7 @@ def solids(obstacles: Sequence[Obstacle]) -> Solids:
         spin=np.zeros((count, 3)),
         swell=np.zeros(count),
         accel=np.zeros(count),
+        person=np.zeros(count, np.int64),
         seen_centre=np.zeros((count, 3)),
         seen_radius=np.zeros(count),
     )
@@ -91,6 +92,7 @@ def solids(obstacles: Sequence[Obstacle]) -> Solids:
         ball = 0.0 if o.shape == 'sphere' else np.linalg.norm(out.half[i]) + out.radius[i]
         out.swell[i] = o.uncertainty_rate + np.linalg.norm(o.angular_velocity) * ball
         out.accel[i] = o.acceleration
+        out.person[i] = o.role == 'person'
         out.radius[i] += o.uncertainty
     out.seen_centre[:], out.seen_radius[:] = out.centre, out.radius
     return out

@@ -26,6 +26,7 @@ _ROLES = {
     'obstacle': _Form.ROLE_OBSTACLE,
     'target': _Form.ROLE_TARGET,
     'support': _Form.ROLE_SUPPORT,
+    'person': _Form.ROLE_PERSON,
 }
 
 
