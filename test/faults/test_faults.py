@@ -22,15 +22,6 @@ LATE = {  # what a machine that is late for the filter is told
 }  # fmt: skip
 AWAY = 1.0  # [s] for which an arm too near to an obstacle must not come nearer
 TOUCH = 1e-4  # [m]
-OPEN = dict.fromkeys(  # rows that are known to fail at times, and why
-    (
-        'the filter of a streamed arm is stopped and goes on',
-        'the forwarder is stopped and goes on',
-        'the forwarder is stopped while the arm moves slowly',
-    ),
-    'a stream of positions that resumes after a freeze was seen to ask for up to 1.44 of a '
-    "joint's velocity limit before it stops",
-)
 WAY = 0.1  # [rad] that the arm travels at least in the last second and a half
 
 
@@ -136,16 +127,7 @@ def test_what_time_and_solver_do(sabotaged: Cell, row: Row) -> None:
     play(sabotaged, row)
 
 
-@pytest.mark.parametrize(
-    'row',
-    [
-        pytest.param(row, marks=pytest.mark.xfail(reason=OPEN[row.what], strict=False))
-        if row.what in OPEN
-        else row
-        for row in GUARDED
-    ],
-    ids=lambda row: row.what,
-)
+@pytest.mark.parametrize('row', GUARDED, ids=lambda row: row.what)
 def test_what_processes_and_people_do(guarded: Cell, row: Row) -> None:
     play(guarded, row)
 
