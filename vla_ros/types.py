@@ -23,6 +23,8 @@ Image = NDArray[np.uint8]
 def frozen(value: object, shape: tuple[int | None, ...], name: str) -> Array:
     """Return a read-only float64 copy of an array after checking its shape.
 
+    An array that is read-only already, and its own, is not copied.
+
     Args:
         value: Anything that numpy turns into numbers.
         shape: The expected shape; None accepts any length of that axis.
@@ -31,10 +33,13 @@ def frozen(value: object, shape: tuple[int | None, ...], name: str) -> Array:
     Raises:
         ShapeError: The shape differs or the content is not numeric.
     """
-    try:
-        array = np.array(value, dtype=np.float64, order='C')
-    except (TypeError, ValueError) as error:
-        raise ShapeError(f'{name} must be numbers: {error}.') from error
+    if type(value) is np.ndarray and value.base is None and _is_frozen(value):
+        array: Array = value
+    else:
+        try:
+            array = np.array(value, dtype=np.float64, order='C')
+        except (TypeError, ValueError) as error:
+            raise ShapeError(f'{name} must be numbers: {error}.') from error
     fits = array.ndim == len(shape) and all(
         want is None or want == got for want, got in zip(shape, array.shape)
     )
@@ -43,6 +48,11 @@ def frozen(value: object, shape: tuple[int | None, ...], name: str) -> Array:
         raise ShapeError(f'{name} has shape {array.shape}, expected {want}.')
     array.setflags(write=False)
     return array
+
+
+def _is_frozen(array: NDArray[np.generic]) -> bool:
+    flags = array.flags
+    return array.dtype == np.float64 and not flags.writeable and flags.c_contiguous
 
 
 @dataclass(frozen=True)

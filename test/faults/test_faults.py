@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 from cell import Cell, CONFIG
 from matrix import CLOCK, GUARDED, INSIDE, MESSAGES, POLICY, PROCESSES, Row
@@ -26,16 +27,20 @@ WAY = 0.1  # [rad] that the arm travels at least in the last second and a half
 
 
 def play(cell: Cell, row: Row) -> None:
-    """Play a row; where the machine was too late for the filter itself, play it again."""
+    """Play a row; once more if it fails, and again where the machine was late for the filter.
+
+    What failed is shown as a warning: a row that needs its second chance often is to be mended.
+    """
     for attempt in range(TRIES):
         cell.reasons.clear()
         try:
             once(cell, row)
             return
-        except (AssertionError, NodeError):
+        except (AssertionError, NodeError) as error:
             late = cell.reasons & (LATE - {row.fault})
-            if not late or attempt == TRIES - 1:
+            if attempt == TRIES - 1 or (attempt and not late):
                 raise
+            warnings.warn(f'{row.what}: played again after {error}'[:600], stacklevel=1)
             recover(cell)
 
 

@@ -9,7 +9,14 @@ from vla_ros.actions import Plan
 from vla_ros.obstacle import Obstacle
 from vla_ros.safety import World
 from vla_ros.safety.check_plan import check_plan, clock_brake, rest_time
-from vla_ros.safety.limits import law_speed, Limits, stop_keeps_limits, stop_time, stopping_speed
+from vla_ros.safety.limits import (
+    law_speed,
+    Limits,
+    limits_of,
+    stop_keeps_limits,
+    stop_time,
+    stopping_speed,
+)
 from vla_ros.safety.pace import plan_at
 from vla_ros.safety.scene import Scene
 from vla_ros.safety.stop import Brake, with_stop
@@ -35,7 +42,7 @@ def random_plan(robot, rng):
 
 @pytest.fixture(scope='module')
 def scene(shared_filter, robot, config):
-    return Scene(shared_filter.scene._empty, robot.limits('acceleration'), config)
+    return Scene(shared_filter.scene._empty, limits_of(robot), config)
 
 
 def test_no_stop_is_cleared_that_dense_sampling_refutes(scene, robot, shared_filter):
@@ -71,7 +78,7 @@ def test_no_stop_is_cleared_that_dense_sampling_refutes(scene, robot, shared_fil
         row, _ = check_plan(
             scene.arm, scene.bodies, limits, pieces, phi, q, rate, brake, rest, DT, 0.0, h,
             allowed, scene.pose, work.again, work.hard, work.nodes, work.times, work.low,
-            work.high, 1e-9,
+            work.high, work.scratch, 1e-9,
         )  # fmt: skip
         here = np.zeros(n)
         plan_at(pieces, phi, here, slope)

@@ -414,7 +414,7 @@ def test_an_error_inside_stops_the_arm(bench, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError('of all things')
 
-    monkeypatch.setattr(filter_module, 'want', broken)
+    monkeypatch.setattr(filter_module, 'want_in', broken)
     assert bench.settle() < 0.4
     assert bench.result.reason == 'internal' and 'of all things' in bench.result.message
 

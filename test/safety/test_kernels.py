@@ -16,6 +16,7 @@ from vla_ros.obstacle import Obstacle
 from vla_ros.safety import chain, distance, limits, World
 from vla_ros.safety import rows as row_kernels
 from vla_ros.safety.check import check_line, time_on_line
+from vla_ros.safety.limits import limits_of
 from vla_ros.safety.scene import Scene
 
 points = hnp.arrays(np.float64, (4, 3), elements=st.floats(-1.0, 1.0))
@@ -27,7 +28,7 @@ def random_pose(robot, rng):
 
 @pytest.fixture(scope='module')
 def scene(shared_filter, robot, config):
-    return Scene(shared_filter.scene.model, robot.limits('acceleration'), config)
+    return Scene(shared_filter.scene.model, limits_of(robot), config)
 
 
 @pytest.fixture(scope='module')
@@ -214,9 +215,10 @@ def test_no_line_is_cleared_that_dense_sampling_refutes(robot, scene, world):
         for u in np.linspace(0.0, 1.0, 50):
             t = age + time_on_line(u, dt, stop)
             samples.append(scene.rows(q + u * d, t).clearance.min())
+        h = scene.rows(q, age).clearance.copy()
         row, _ = check_line(
-            scene.model.arm, scene.bodies, q, d, dt, stop, age, allowed, scene.work.pose,
-            scene.work.again, scene.work.linear, scene.work.angular,
+            scene.model.arm, scene.bodies, q, d, dt, stop, age, h, allowed, scene.work.pose,
+            scene.work.again, scene.work.linear, scene.work.angular, scene.work.scratch,
         )  # fmt: skip
         if min(samples) < 0.005:
             refuted += 1

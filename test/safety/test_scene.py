@@ -14,7 +14,7 @@ from vla_ros.kinematics import Kinematics
 from vla_ros.obstacle import Obstacle
 from vla_ros.safety import World
 from vla_ros.safety.check import check_line, CONTACT
-from vla_ros.safety.limits import stop_time
+from vla_ros.safety.limits import limits_of, stop_time
 from vla_ros.safety.model import with_held
 from vla_ros.safety.scene import Scene
 from vla_ros.safety.tick import look
@@ -25,7 +25,7 @@ CUBE = Obstacle('cube', 'box', [0.04] * 3, [0.0, 0.0, 0.105], attached_to='panda
 
 @pytest.fixture
 def scene(shared_filter, robot, config):
-    return Scene(shared_filter.scene._empty, robot.limits('acceleration'), config)
+    return Scene(shared_filter.scene._empty, limits_of(robot), config)
 
 
 @pytest.fixture(scope='module')
@@ -77,11 +77,10 @@ def test_each_part_has_its_margin_from_each_role(scene, config):
 
 def stops_clear(scene, robot, q, v):
     """Say whether a step at v and the straight stop after it keep every margin."""
-    scene.rows(q, 0.0)
-    work = scene.work
+    work, h = scene.work, scene.rows(q, 0.0).clearance
     row, _ = check_line(
-        scene.arm, scene.bodies, q, v, 0.005, stop_time(v, robot.limits('acceleration')), 0.0,
-        scene.margins - CONTACT, scene.pose, work.again, work.linear, work.angular,
+        scene.arm, scene.bodies, q, v, 0.005, stop_time(v, robot.limits('acceleration')), 0.0, h,
+        scene.margins - CONTACT, scene.pose, work.again, work.linear, work.angular, work.scratch,
     )  # fmt: skip
     return row == -1
 

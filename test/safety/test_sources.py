@@ -15,6 +15,7 @@ from vla_ros import paths
 from vla_ros.errors import ConfigError, ShapeError, UnknownNameError
 from vla_ros.obstacle import Obstacle
 from vla_ros.safety import SafetyConfig
+from vla_ros.safety.limits import limits_of
 from vla_ros.safety.scene import Scene
 from vla_ros.safety.sources import load_scene, SceneSpec, Worlds
 
@@ -96,7 +97,7 @@ def everything(robot, config, shared_filter):
     worlds = Worlds(robot, SceneSpec(), config)
     for k in range(20):
         worlds.put_joints(NOW + 0.05 * (k - 19), np.array(robot.home))
-    return worlds, Scene(shared_filter.scene._empty, robot.limits('acceleration'), config)
+    return worlds, Scene(shared_filter.scene._empty, limits_of(robot), config)
 
 
 junk = st.one_of(st.floats(), st.sampled_from([0.0, 1e-320, 1e308, -1e200, 1e9, np.nan, np.inf]))
@@ -254,7 +255,7 @@ def test_every_scene_loads_and_leaves_the_arm_room_at_home(
 ):
     world = Worlds(robot, load_scene(file), config).world
     assert world.problem == '' and not world.moves
-    scene = Scene(shared_filter.scene.model, robot.limits('acceleration'), config)
+    scene = Scene(shared_filter.scene.model, limits_of(robot), config)
     scene.set_world(world)
     rows = scene.rows(np.array(robot.home), 0.0)
     assert (rows.clearance > scene.margins).all()

@@ -17,7 +17,7 @@ from vla_ros.bench.cost import WARM
 from vla_ros.bench.recording import Recording
 from vla_ros.bench.timing import no_collections, Peer, summarise
 from vla_ros.safety import SafetyFilter
-from vla_ros.safety.tick import look
+from vla_ros.safety.core import look_in
 from vla_ros.types import Array
 
 Solve = Callable[[Array, Array, Array, Array, Array], 'Array | None']  # v_d, lo, hi, G, bound
@@ -138,8 +138,8 @@ class _Builder:
         """Return v_d, lo, hi, G, bound of tick k; views."""
         tick, seen, scene = self._recording.ticks[k], self._recording.seen[k], self._safety.scene
         work = scene.work
-        count = look(
-            scene.arm, scene.bodies, self._safety.selector.limits, seen.position, seen.velocity,
-            seen.acceleration, self._period, scene.age(tick.now), scene.margins, self._knobs, work,
+        count = look_in(
+            scene.core, seen.position, seen.velocity, seen.acceleration, self._period,
+            scene.age(tick.now), self._knobs,
         )[0]  # fmt: skip
         return seen.wanted, work.lo, work.hi, work.g[:count], work.bound[:count]

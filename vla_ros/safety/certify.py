@@ -86,8 +86,8 @@ def certify(
     row, checks = LIMIT_ROW, 0
     if not on_way and stop_keeps_limits(limits, q, velocity, dt, ROUNDING):
         row, checks = check_line(
-            arm, solids, q, velocity, dt, stop_time(velocity, limits.accel), age, work.allowed,
-            pose, work.again, work.linear, work.angular,
+            arm, solids, q, velocity, dt, stop_time(velocity, limits.accel), age, work.h,
+            work.allowed, pose, work.again, work.linear, work.angular, work.scratch,
         )  # fmt: skip
         if row == -1:
             if not keeps_apart(arm, v, velocity, stop_time(velocity, limits.accel), knobs, work):
@@ -102,7 +102,7 @@ def certify(
     way, more = check_plan(
         arm, solids, limits, plan, phi, q, rate, slowing, work.rest, dt, age, work.h,
         work.allowed, pose, work.again, work.hard, work.nodes, work.times, work.low, work.high,
-        ROUNDING,
+        work.scratch, ROUNDING,
     )  # fmt: skip
     if way == -1:
         longest = max(rate / slowing, rest_time(work.rest, limits.accel))

@@ -11,6 +11,7 @@ from vla_ros.safety.compiled import compiled
 from vla_ros.safety.distance import clearance, put_at, row_bodies, row_count
 
 CONTACT = 1e-6  # [m] a clearance this much below its margin still counts as kept
+SCRATCH = 8  # vectors that the functions of the core need within themselves
 MAX_CHECKS = 64  # poses that one stop check may look at; more is 'not verified'
 
 
@@ -56,7 +57,18 @@ def way_on_line(t, dt, stop):
 
 
 @compiled
-def check_line(arm, solids, q, v, dt, stop, age, allowed, pose, again, linear, angular):
+def nearing(solids, solid, since, span):
+    """Return how much an obstacle may come nearer within `span`, `since` after its stamp [m]."""
+    v = solids.velocity[solid]
+    speed = math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]) + solids.swell[solid]
+    rush = solids.accel[solid]
+    return (speed + rush * since + 0.5 * rush * span) * span
+
+
+@compiled
+def check_line(
+    arm, solids, q, v, dt, stop, age, h, allowed, pose, again, linear, angular, scratch
+):  # fmt: skip
     """Say whether every row keeps its clearance during a step of dt at v and a straight stop.
 
     All of it lies on the line q + u v, 0 <= u <= dt + T / 2. Conservative advancement: along the
@@ -73,21 +85,28 @@ def check_line(arm, solids, q, v, dt, stop, age, allowed, pose, again, linear, a
         dt: Length of the step [s].
         stop: Time T of the stop after it [s].
         age: Time from the stamp of the obstacles to the beginning of the step [s].
+        h: (K,) [m] clearances at q.
         allowed: (K,) [m] clearance that must be kept.
         pose: Buffer.
         again: (K,) buffer: u at which a row is due again.
         linear: (n + 1, 3) buffer: dp/du of frame j - 1 at the base's origin.
         angular: (n + 1, 3) buffer: dR/du of frame j - 1.
+        scratch: (SCRATCH, n or 3) buffer.
 
     Returns:
         (row, checks): the first row that fails, -1 for none, -2 for too many checks.
     """
     rows, bodies = row_count(arm, solids), len(arm.pairs) + len(arm.above_floor)
     end = dt + 0.5 * stop
-    n, point = np.zeros(3), np.zeros(3)
-    x = np.empty_like(q)
+    n, point, x = scratch[0], scratch[1], scratch[2, : len(q)]
     for row in range(rows):
-        again[row] = 0.0
+        capsule, fixed = row_bodies(arm, row)
+        reach = allowed[row]
+        for j in range(fixed + 1, arm.capsule_joint[capsule] + 1):
+            reach += arm.lever[capsule, j] * abs(v[j]) * end
+        if row >= bodies:
+            reach += nearing(solids, (row - bodies) // len(arm.moving), age, dt + stop)
+        again[row] = np.inf if h[row] >= reach else 0.0  # it cannot come so near
     u = 0.0
     for check in range(MAX_CHECKS):
         t = time_on_line(u, dt, stop)

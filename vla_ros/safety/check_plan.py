@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from vla_ros.safety.chain import forward
-from vla_ros.safety.check import curvature, time_on_line, way_on_line
+from vla_ros.safety.check import curvature, nearing, time_on_line, way_on_line
 from vla_ros.safety.compiled import compiled
 from vla_ros.safety.distance import clearance, put_at, row_bodies, row_count
 from vla_ros.safety.limits import excess_of
@@ -44,7 +44,7 @@ def rest_time(rest, accel):
 
 
 @compiled
-def cut_way(plan, phi, q, rate, brake, rest, dt, stop, hard, nodes, times, low, high):
+def cut_way(plan, phi, q, rate, brake, rest, dt, stop, hard, nodes, times, low, high, scratch):
     """Cut the way into pieces; fill their first poses, times and boxes; return how many.
 
     q(t) = q + p(phi(t)) - p(phi) + rest way(t). A cubic stays within w^2 max|p''| / 8 of the
@@ -57,7 +57,7 @@ def cut_way(plan, phi, q, rate, brake, rest, dt, stop, hard, nodes, times, low, 
     longest = 0.0
     for j in range(n):
         longest = max(longest, abs(rest[j]) * (dt + 0.5 * stop))
-    start, place, unused = np.empty(n), np.empty(n), np.empty(n)
+    start, place, unused = scratch[0, :n], scratch[1, :n], scratch[2, :n]
     plan_at(plan, phi, start, unused)
     plan_at(plan, phi + span, place, unused)
     for j in range(n):
@@ -83,15 +83,6 @@ def cut_way(plan, phi, q, rate, brake, rest, dt, stop, hard, nodes, times, low, 
             low[m, j] = nodes[m, j] + min(along, 0.0) + min(rest[j] * drift, 0.0) - sag
             high[m, j] = nodes[m, j] + max(along, 0.0) + max(rest[j] * drift, 0.0) + sag
     return count
-
-
-@compiled
-def nearing(solids, solid, since, span):
-    """Return how much an obstacle may come nearer within `span`, `since` after its stamp [m]."""
-    v = solids.velocity[solid]
-    speed = math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]) + solids.swell[solid]
-    rush = solids.accel[solid]
-    return (speed + rush * since + 0.5 * rush * span) * span
 
 
 @compiled
@@ -121,7 +112,7 @@ def least_on_box(arm, pose, capsule, fixed, side, n, x, low, high, size):
 @compiled
 def check_plan(
     arm, solids, limits, plan, phi, q, rate, brake, rest, dt, age, h, allowed, pose, again, hard,
-    nodes, times, low, high, tolerance,
+    nodes, times, low, high, scratch, tolerance,
 ):  # fmt: skip
     """Say whether a step along the plan and slowing its clock down keep limits and clearances.
 
@@ -146,6 +137,7 @@ def check_plan(
         times: (FINEST + 1,) buffer.
         low: (FINEST, n) buffer.
         high: (FINEST, n) buffer.
+        scratch: (SCRATCH, n or 3) buffer.
         tolerance: Of a position limit [rad].
 
     Returns:
@@ -156,9 +148,11 @@ def check_plan(
     if rate > 0.0 and (phi < plan.due[0] or phi + span > plan.due[last]):
         return -3, 0  # the way has a corner where the plan begins or ends
     stop = rest_time(rest, limits.accel)
-    count = cut_way(plan, phi, q, rate, brake, rest, dt, stop, hard, nodes, times, low, high)
+    count = cut_way(
+        plan, phi, q, rate, brake, rest, dt, stop, hard, nodes, times, low, high, scratch
+    )  # fmt: skip
     joints = len(q)
-    floor, ceiling, size = np.empty(joints), np.empty(joints), np.empty(joints)
+    floor, ceiling, size = scratch[2], scratch[3], scratch[4]
     for j in range(joints):
         floor[j], ceiling[j] = low[0, j], high[0, j]
         for m in range(1, count):
@@ -180,7 +174,7 @@ def check_plan(
             reach += nearing(solids, (row - bodies) // len(arm.moving), age, times[count])
         again[row] = 0.0 if h[row] >= reach else 1.0
         left += int(again[row])
-    n, point = np.zeros(3), np.zeros(3)
+    n, point = scratch[0], scratch[1]
     for m in range(count):
         if left == 0:
             return -1, m

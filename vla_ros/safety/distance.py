@@ -155,6 +155,22 @@ def row_bodies(arm, row):
 
 
 @compiled
+def dot(n, p):
+    """Return the product of two vectors of three numbers."""
+    return n[0] * p[0] + n[1] * p[1] + n[2] * p[2]
+
+
+@compiled
+def ends_of(pose, capsule):
+    """Return the ends of a capsule's segment as numbers: views of arrays cost more than these."""
+    e = pose.ends
+    return (
+        (e[capsule, 0, 0], e[capsule, 0, 1], e[capsule, 0, 2]),
+        (e[capsule, 1, 0], e[capsule, 1, 1], e[capsule, 1, 2]),
+    )
+
+
+@compiled
 def clearance(arm, solids, pose, row, n, point):
     """Return (h, support) of a row and fill its direction n (3,) and its nearest point (3,).
 
@@ -163,62 +179,58 @@ def clearance(arm, solids, pose, row, n, point):
     """
     p, f = len(arm.pairs), len(arm.above_floor)
     capsule, _ = row_bodies(arm, row)
-    k0, k1 = pose.ends[capsule, 0], pose.ends[capsule, 1]
+    k0, k1 = ends_of(pose, capsule)
     radius = arm.capsule_radius[capsule]
     if row >= p and row < p + f:
         n[0], n[1], n[2] = 0.0, 0.0, 1.0
         low = k0 if k0[2] <= k1[2] else k1
-        for i in range(3):
-            point[i] = low[i]
+        point[0], point[1], point[2] = low
         support = arm.floor + radius
         return low[2] - support, support
     solid = (row - p - f) // len(arm.moving) if row >= p else -1
-    if solid >= 0 and solids.kind[solid] == PLANE:
+    if solid >= 0:
+        turn, centre, half = solids.turn, solids.centre, solids.half
         support = radius + solids.radius[solid]
-        d0 = d1 = 0.0
+        kind = solids.kind[solid]
+    else:
+        support, kind = radius + arm.capsule_radius[arm.pairs[row, 0]], SEGMENT
+    if kind == PLANE:
         for i in range(3):
-            n[i] = solids.turn[solid, i, 2]
-            support += n[i] * solids.centre[solid, i]
-            d0 += n[i] * k0[i]
-            d1 += n[i] * k1[i]
-        for i in range(3):
-            point[i] = k0[i] if d0 <= d1 else k1[i]
-    elif solid >= 0 and solids.kind[solid] == BOX:
-        turn, centre, half = solids.turn[solid], solids.centre[solid], solids.half[solid]
-        a, b = into(turn, centre, k0), into(turn, centre, k1)
-        u = nearest_to_box(half, a, b)
+            n[i] = turn[solid, i, 2]
+            support += n[i] * centre[solid, i]
+        nearer = dot(n, k0) <= dot(n, k1)
+        point[0], point[1], point[2] = k0 if nearer else k1
+    elif kind == BOX:
+        a, b = into(turn[solid], centre[solid], k0), into(turn[solid], centre[solid], k1)
+        u = nearest_to_box(half[solid], a, b)
         local = box_direction(
-            half, a[0] + u * (b[0] - a[0]), a[1] + u * (b[1] - a[1]), a[2] + u * (b[2] - a[2])
-        )
-        support = radius + solids.radius[solid]
+            half[solid], a[0] + u * (b[0] - a[0]), a[1] + u * (b[1] - a[1]),
+            a[2] + u * (b[2] - a[2]),
+        )  # fmt: skip
         for i in range(3):
-            n[i] = turn[i, 0] * local[0] + turn[i, 1] * local[1] + turn[i, 2] * local[2]
+            t = turn[solid, i]
+            n[i] = t[0] * local[0] + t[1] * local[1] + t[2] * local[2]
             point[i] = k0[i] + u * (k1[i] - k0[i])
-            support += abs(local[i]) * half[i] + n[i] * centre[i]
+            support += abs(local[i]) * half[solid, i] + n[i] * centre[solid, i]
     else:
         if solid >= 0:
-            half_axis = solids.turn[solid, :, 2] * solids.half[solid, 2]
-            i0, i1 = solids.centre[solid] - half_axis, solids.centre[solid] + half_axis
-            support = radius + solids.radius[solid]
+            length = half[solid, 2]
+            x, y, z = centre[solid, 0], centre[solid, 1], centre[solid, 2]
+            dx, dy, dz = (
+                turn[solid, 0, 2] * length, turn[solid, 1, 2] * length, turn[solid, 2, 2] * length
+            )  # fmt: skip
+            i0, i1 = (x - dx, y - dy, z - dz), (x + dx, y + dy, z + dz)
         else:
-            other = arm.pairs[row, 0]
-            i0, i1 = pose.ends[other, 0], pose.ends[other, 1]
-            support = radius + arm.capsule_radius[other]
+            i0, i1 = ends_of(pose, arm.pairs[row, 0])
         s, t = closest_on_segments(i0, i1, k0, k1)
-        length = 0.0
         for i in range(3):
             point[i] = k0[i] + t * (k1[i] - k0[i])
             n[i] = point[i] - (i0[i] + s * (i1[i] - i0[i]))
-            length += n[i] * n[i]
-        length = math.sqrt(length)
+        length = math.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2])
         if length > TOUCH:
             for i in range(3):
                 n[i] /= length
         else:
             n[0], n[1], n[2] = 0.0, 0.0, 1.0
-        r0 = n[0] * i0[0] + n[1] * i0[1] + n[2] * i0[2]
-        r1 = n[0] * i1[0] + n[1] * i1[1] + n[2] * i1[2]
-        support += max(r0, r1)
-    e0 = n[0] * k0[0] + n[1] * k0[1] + n[2] * k0[2]
-    e1 = n[0] * k1[0] + n[1] * k1[1] + n[2] * k1[2]
-    return min(e0, e1) - support, support
+        support += max(dot(n, i0), dot(n, i1))
+    return min(dot(n, k0), dot(n, k1)) - support, support

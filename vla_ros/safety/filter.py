@@ -23,12 +23,14 @@ from vla_ros.errors import ConfigError, ShapeError, UnknownNameError
 from vla_ros.robot import RobotSpec
 from vla_ros.safety.clocks import Clocks, Tick
 from vla_ros.safety.config import FAULTS, SafetyConfig, SETTINGS
+from vla_ros.safety.core import look_in, walk_in, want_in
+from vla_ros.safety.limits import differs, jerks, limits_of
 from vla_ros.safety.model import build_model
 from vla_ros.safety.result import Level, Plan, SafetyResult
 from vla_ros.safety.scene import Scene
 from vla_ros.safety.selection import Choice, Motion, PASSED, Seen, Selector, Walk
 from vla_ros.safety.stop import Brake, with_stop
-from vla_ros.safety.tick import knobs_of, look, tool_speed, walk, want
+from vla_ros.safety.tick import knobs_of, tool_speed
 from vla_ros.safety.tracking import Tracking
 from vla_ros.safety.watchdog import Watchdog
 from vla_ros.safety.world import World
@@ -49,10 +51,11 @@ class SafetyFilter:
         """
         self.robot, self.config = robot, config
         model = build_model(robot, paths.share() / 'urdf' / robot.urdf)
-        self._accel = robot.limits('acceleration')
+        limits = limits_of(robot)
+        self._accel = limits.accel
         self._lag = config.period + self._accel / robot.limits('jerk')
         self._grip = sorted((robot.gripper.closed, robot.gripper.open))
-        self.scene = Scene(model, self._accel, config)
+        self.scene = Scene(model, limits, config)
         self.selector = Selector(robot, config, self.scene)
         self._clocks = Clocks(config)
         self._watchdog = Watchdog(config, len(robot.joint_names))
@@ -76,16 +79,21 @@ class SafetyFilter:
         for mode in ('path', 'cbf'):
             self.selector.config = replace(config, mode=mode)
             seen, work, lag = self._look(), self.scene.work, self._lag
-            walk(
-                self.scene.arm, self.selector.limits, plan, self._q, 0.0, 0.01, self._dt, False,
-                seen.rows, self._rejoin, lag, self.selector.knobs, work,
+            core, knobs = self.scene.core, self.selector.knobs
+            walk_in(
+                core, plan, self._q, 0.0, 0.01, self._dt, False, seen.rows, self._rejoin, lag,
+                knobs,
             )  # fmt: skip
-            want(plan, 0.0, 0.01, self._dt, work)
+            want_in(core, plan, 0.0, 0.01, self._dt)
             ahead = Walk(plan, 0.0, 0.01, 0.0, mode == 'path')
             work.wanted[:] += 0.0 if mode == 'path' else 3.0 * self._accel
             self.selector.choose(self._motion(), ahead, seen)
         self.selector.config = config
-        self._tracking.error(self._now, self._q)
+        measured = frozen([*self._q, 0.0], (None,), 'warm-up')  # read-only, as joint states are
+        self._tracking.error(self._now, measured[:-1])
+        differs(self._q, self._v, PASSED)
+        self._jerks(self._v)
+        with_stop(self._now, self._q, self._v, self._accel, self._dt, 0.0, Brake())
 
     def _take(self, config: SafetyConfig) -> None:
         self.config = self.selector.config = config
@@ -240,9 +248,8 @@ class SafetyFilter:
 
     def _look(self) -> Seen:
         scene, selector = self.scene, self.selector
-        return Seen(*look(
-            scene.arm, scene.bodies, selector.limits, self._q, self._v, self._acc, self._dt,
-            scene.age(self._now), scene.margins, selector.knobs, scene.work,
+        return Seen(*look_in(
+            scene.core, self._q, self._v, self._acc, self._dt, scene.age(self._now), selector.knobs
         ))  # fmt: skip
 
     def _inputs(self, state: JointState | None, plan: Plan, world: World, phi: float) -> list[str]:
@@ -266,19 +273,19 @@ class SafetyFilter:
         """Walk the plan, or slow down along it where a fault says so."""
         dt, work, config, pieces = self._dt, self.scene.work, self.config, plan.pieces
         until = plan.start - phi
-        free, slowed, low, grip = walk(
-            self.scene.arm, self.selector.limits, pieces, self._q, phi, self._rate, dt,
-            bool(faults), seen.rows, self._rejoin, self._lag, self.selector.knobs, work,
+        core = self.scene.core
+        free, slowed, low, grip, error = walk_in(
+            core, pieces, self._q, phi, self._rate, dt, bool(faults), seen.rows, self._rejoin,
+            self._lag, self.selector.knobs,
         )  # fmt: skip
-        on_plan = until <= 0.0 and float(np.abs(work.error).max()) < ON_PLAN
+        on_plan = until <= 0.0 and error < ON_PLAN
         self._decide(free, slowed, dt)
         ties = config.mode in ('path', 'path+cbf')
         rate = slowed if ties and not self._deviates else free
         tied = ties and on_plan and not self._deviates
         if tied:
             work.back[:] = 0.0
-        want(pieces, phi, rate, dt, work)
-        if not np.isfinite(work.wanted).all():
+        if not want_in(core, pieces, phi, rate, dt):
             return self._brake([*faults, 'plan_nonfinite'], phi, seen)
         choice = self.selector.choose(self._motion(), Walk(pieces, phi, rate, low, tied), seen)
         if choice is None:
@@ -315,8 +322,8 @@ class SafetyFilter:
             self._deviates = False
 
     def _jerks(self, velocity: Array) -> bool:
-        change = (velocity - self._v) / self._dt - self._acc
-        return bool((np.abs(change) > self.selector.limits.jerk * self._dt + PASSED).any())
+        jerk = self.scene.limits.jerk
+        return bool(jerks(velocity, self._v, self._acc, jerk, self._dt, PASSED))
 
     def _motion(self) -> Motion:
         return Motion(self._q, self._v, self._acc, self._now, self._dt)
@@ -363,7 +370,7 @@ class SafetyFilter:
             level, reason = Level(table[faults[0]].level), faults[0]
             detail = self._latched.get(reason, '') or ', '.join(active)
             message = table[reason].message + (f': {detail}' if detail else '')
-        elif choice and np.abs(filtered - nominal).max() > PASSED:
+        elif choice and differs(filtered, nominal, PASSED):
             level, reason = Level.S1_FILTERED, 'deviated'
             message = f'held by {", ".join(active)}' if active else 'velocity limit'
         elif self._rate < self.speed_scale:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
+
+from vla_ros.robot import RobotSpec
 from vla_ros.safety.chain import Floats
 from vla_ros.safety.compiled import compiled
 
@@ -18,6 +21,18 @@ class Limits(NamedTuple):
     accel: Floats  # (n,) [rad/s^2]
     jerk: Floats  # (n,) [rad/s^3]
     law: Floats  # (n, 2, 3) velocity by position, below and above: c [rad/s], k [rad/s^2], q [rad]
+
+
+def limits_of(robot: RobotSpec) -> Limits:
+    """Return the limits of a robot's arm."""
+    return Limits(
+        lower=robot.limits('lower'),
+        upper=robot.limits('upper'),
+        speed=robot.limits('velocity'),
+        accel=robot.limits('acceleration'),
+        jerk=robot.limits('jerk'),
+        law=np.array([joint.velocity_law for joint in robot.joints]),
+    )
 
 
 @compiled
@@ -110,6 +125,24 @@ def limit_box(limits, q, v, acc, recover, dt, lo, hi):
         else:
             smooth = False
     return smooth
+
+
+@compiled
+def jerks(velocity, v, acc, jerk, dt, tolerance):
+    """Say whether a step from v to `velocity` (n,) breaks the jerk limit."""
+    for j in range(len(v)):
+        if abs((velocity[j] - v[j]) / dt - acc[j]) > jerk[j] * dt + tolerance:
+            return True
+    return False
+
+
+@compiled
+def differs(a, b, tolerance):
+    """Say whether two vectors (n,) differ by more than a tolerance somewhere."""
+    same = True
+    for j in range(len(a)):
+        same = same and abs(a[j] - b[j]) <= tolerance
+    return not same
 
 
 @compiled

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from vla_ros.safety.compiled import compiled
+import math
+
+import numpy as np
+
+from vla_ros.safety.compiled import allocating, compiled
+
+BINDS = 1e-9  # a row with a larger multiplier binds
 
 
 @compiled
@@ -18,6 +24,46 @@ def is_feasible(v, lo, hi, g, bound):
         if not value >= bound[r]:
             return False
     return True
+
+
+@compiled
+def pack(v_d, lo, hi, g, bound, scale, target, matrix, upper, lower):
+    """Fill the solver's arrays; one slack for all rows, solved for as scale * slack."""
+    n, rows = len(v_d), len(bound)
+    for j in range(n):
+        target[j], lower[j], upper[j] = -v_d[j], lo[j], hi[j]
+    lower[n] = 0.0
+    for r in range(rows):
+        for j in range(n):
+            matrix[r, j] = g[r, j]
+        matrix[r, n] = 1.0 / scale
+        lower[n + 1 + r] = bound[r]
+
+
+@allocating
+def settle(x, dual, v_d, lo, hi, g, bound, scale, tol):
+    """Check an answer and take it over.
+
+    Returns:
+        (good, velocity, slack, active): whether it passed `is_optimal`, the velocity (n,) [rad/s]
+        in its bounds, the largest violated row [m/s] and the rows that bind.
+    """
+    n, rows = len(v_d), len(bound)
+    velocity, active = np.empty(n), np.empty(rows, np.int64)
+    if not is_optimal(x[:n], x[n], v_d, lo, hi, g, bound, rows, dual, scale, tol):
+        return False, velocity, math.inf, active[:0]
+    for j in range(n):
+        velocity[j] = min(max(x[j], lo[j]), hi[j])
+    slack, count = 0.0, 0
+    for r in range(rows):
+        value = bound[r]
+        for j in range(n):
+            value -= g[r, j] * velocity[j]
+        slack = max(slack, value)
+        if dual[n + 1 + r] < -BINDS:
+            active[count] = r
+            count += 1
+    return True, velocity, slack, active[:count]
 
 
 @compiled

@@ -17,6 +17,7 @@ from vla_ros.safety import drawing
 from vla_ros.safety.check import CONTACT
 from vla_ros.safety.config import SafetyConfig
 from vla_ros.safety.distance import PLANE
+from vla_ros.safety.limits import limits_of
 from vla_ros.safety.model import build_model
 from vla_ros.safety.result import Level
 from vla_ros.safety.scene import Scene
@@ -72,7 +73,7 @@ class Picture:
         """
         urdf = paths.share() / 'urdf' / robot.urdf
         self._robot = robot
-        self._scene = Scene(build_model(robot, urdf), robot.limits('acceleration'), config)
+        self._scene = Scene(build_model(robot, urdf), limits_of(robot), config)
         self._kinematics = Kinematics(urdf, robot.arm_joints, robot.tool_frame)
         self._numbers: dict[str, int] = {}  # name of an obstacle -> number of its marks
         self._scene.rows(np.array(robot.home), 0.0)

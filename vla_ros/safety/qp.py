@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import daqp
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_ros.safety.optimality import is_feasible, is_optimal
+from vla_ros.safety.optimality import is_feasible, pack, settle
 from vla_ros.types import Array
 
 TOLERANCE = 1e-6  # [rad/s], [m/s] of every condition of optimality
@@ -42,7 +43,7 @@ class QpSolver:
     def __init__(self, joints: int) -> None:
         """Solve for n joints."""
         self._n = joints
-        self._hessian = np.eye(joints + 1)
+        self._hessian, self._target = np.eye(joints + 1), np.zeros(joints + 1)
         self._reserve(64)
 
     def _reserve(self, rows: int) -> None:
@@ -58,29 +59,16 @@ class QpSolver:
         """
         if is_feasible(*problem[:5]):
             return Solution(problem.desired, 0.0, np.zeros(0, np.int64))
-        n, r = self._n, len(problem.bound)
+        r = len(problem.bound)
         if r > len(self._matrix):
             self._reserve(2 * r)
-        scale = np.sqrt(problem.weight)  # the slack is solved for as scale * s
-        self._matrix[:r, :n] = problem.rows
-        self._matrix[:r, n] = 1.0 / scale
-        self._lower[:n], self._upper[:n] = problem.lower, problem.upper
-        self._lower[n] = 0.0
-        self._lower[n + 1 : n + 1 + r] = problem.bound
-        target = np.append(-problem.desired, 0.0)
-        end = n + 1 + r
+        scale = math.sqrt(problem.weight)  # the slack is solved for as scale * s
+        program, end = problem[:5], self._n + 1 + r
+        pack(*program, scale, self._target, self._matrix, self._upper, self._lower)
         x, _, flag, info = daqp.solve(
-            self._hessian, target, self._matrix[:r], self._upper[:end], self._lower[:end]
+            self._hessian, self._target, self._matrix[:r], self._upper[:end], self._lower[:end]
         )
-        dual = np.asarray(info['lam'])
-        if flag != 1 or not (np.isfinite(x).all() and np.isfinite(dual).all()):
+        if flag != 1:
             return None
-        good = is_optimal(
-            x[:n], x[n], problem.desired, problem.lower, problem.upper, problem.rows,
-            problem.bound, r, dual, scale, TOLERANCE,
-        )  # fmt: skip
-        if not good:
-            return None
-        velocity = np.clip(x[:n], problem.lower, problem.upper)
-        slack = max(0.0, float(np.max(problem.bound - problem.rows @ velocity, initial=0.0)))
-        return Solution(velocity, slack, np.flatnonzero(dual[n + 1 :] < -1e-9))
+        good, velocity, slack, active = settle(x, info['lam'], *program, scale, TOLERANCE)
+        return Solution(velocity, slack, active) if good else None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from vla_ros.safety.chain import forward
 from vla_ros.safety.compiled import compiled
 from vla_ros.safety.distance import clearance, row_bodies, row_count
@@ -31,7 +29,7 @@ GLIDE = 0.2  # of a margin, at most `glide`, within which the arm comes no neare
 
 @compiled
 def build_rows(
-    arm, solids, q, margins, accel, gamma, reach, glide, pose, h, g, bound, index
+    arm, solids, q, margins, accel, gamma, reach, glide, pose, h, g, bound, index, scratch
 ):  # fmt: skip
     """Fill h (K,) and the rows G v >= bound of all that is nearer than `reach`; return how many.
 
@@ -41,7 +39,7 @@ def build_rows(
     an arm that slides along a body would be stopped at every tick.
     """
     forward(arm, q, pose)
-    n, point, r = np.zeros(3), np.zeros(3), np.zeros(3)
+    n, point, r = scratch[0], scratch[1], scratch[2]
     fixed_rows = len(arm.pairs) + len(arm.above_floor)
     count = 0
     for row in range(row_count(arm, solids)):

@@ -9,7 +9,9 @@ import numpy as np
 from vla_ros.obstacle import Obstacle
 from vla_ros.safety.chain import Ints
 from vla_ros.safety.config import SafetyConfig
-from vla_ros.safety.distance import clearance, put_at, row_bodies
+from vla_ros.safety.core import make_core, Parts
+from vla_ros.safety.distance import clearance, put_at, row_bodies, Solids
+from vla_ros.safety.limits import Limits
 from vla_ros.safety.margins import margins_of
 from vla_ros.safety.model import CollisionModel, with_held
 from vla_ros.safety.rows import build_rows
@@ -51,22 +53,13 @@ class Solid(NamedTuple):
 class Scene:
     """Evaluates the compiled core on preallocated buffers; not thread-safe."""
 
-    def __init__(self, model: CollisionModel, accel: Array, config: SafetyConfig) -> None:
-        """Hold a collision model; `accel` (dof,) [rad/s^2] is the braking power."""
-        self._empty, self._accel, self._config = model, accel, config
+    def __init__(self, model: CollisionModel, limits: Limits, config: SafetyConfig) -> None:
+        """Hold a collision model and the limits of its joints."""
+        self._empty, self.limits, self._config = model, limits, config
         self._world: World | None = None
         self._grip: tuple[object, ...] = (False, ())  # what the model in use holds
-        self._take(model)
+        self.model = model
         self.set_world(World())
-
-    def _take(self, model: CollisionModel) -> None:
-        """Let the arm be a model: with an empty hand, or with what it holds."""
-        self.model, self.arm = model, model.arm
-        self.fixed = len(model.names)  # rows that do not come from obstacles
-        self.work = make_work(len(self._accel), len(model.capsules), 0)
-        self.pose = self.work.pose._replace(
-            **{name: array.copy() for name, array in self.work.pose._asdict().items()}
-        )  # of the checks; that of `work` stays the arm's
 
     def set_world(self, world: World) -> None:
         """Take the obstacles of a tick and what the arm holds; the same object costs nothing.
@@ -78,15 +71,26 @@ class Scene:
             return
         supports = any(o.role == 'support' for o in world.free)
         grip = (supports and bool(world.held), tuple(_contents(o) for o in world.held))
+        fits = self._world is not None and grip == self._grip
         if grip != self._grip:
-            self._take(with_held(self._empty, world.held, supports))
-            self._grip = grip
-        seen = world.bodies
+            self.model, self._grip = with_held(self._empty, world.held, supports), grip
+        seen, margins = world.bodies, margins_of(self.model, world.free, self._config)
         self._world = world
-        self.bodies = seen._replace(centre=seen.centre.copy(), radius=seen.radius.copy())
-        self.margins = margins_of(self.model, world.free, self._config)
-        if len(self.margins) != len(self.work.h):
-            self.work = make_work(len(self._accel), len(self.model.capsules), len(self.margins))
+        if fits and len(seen.kind) == len(self.bodies.kind):
+            for mine, new in zip((*self.bodies, self.margins), (*seen, margins)):
+                mine[:] = new
+            return
+        self._lay_out(seen, margins)
+
+    def _lay_out(self, seen: Solids, margins: Array) -> None:
+        """Make the buffers anew, since there are more or fewer rows."""
+        model, n = self.model, len(self.limits.accel)
+        self.fixed = len(model.names)  # rows that do not come from obstacles
+        work = make_work(n, len(model.capsules), len(margins))
+        parts = Parts(model.arm, self.limits, seen, margins, work, work.pose)
+        self.core, mine = make_core(parts)
+        self.arm, self.bodies, self.margins = mine.arm, mine.solids, mine.margins
+        self.work, self.pose = mine.work, mine.pose
 
     def broken_by(self, config: SafetyConfig, q: Array, now: float) -> str:
         """Return the row that the margins of other settings would break now, empty for none.
@@ -104,7 +108,7 @@ class Scene:
     def set_config(self, config: SafetyConfig) -> None:
         """Take other margins."""
         self._config = config
-        self.margins = margins_of(self.model, self._world.free if self._world else (), config)
+        self.margins[:] = margins_of(self.model, self._world.free if self._world else (), config)
 
     def name(self, row: int) -> str:
         """Return the two bodies of a row, such as 'hand/floor'."""
@@ -124,9 +128,9 @@ class Scene:
         put_at(self.bodies, self.age(now))
         config, work = self._config, self.work
         count = build_rows(
-            self.arm, self.bodies, q, self.margins, self._accel, config.barrier_gain,
-            config.row_reach, config.glide, work.pose, work.h, work.g, work.bound,
-            work.which,
+            self.arm, self.bodies, q, self.margins, self.limits.accel, config.barrier_gain,
+            config.row_reach, config.glide, work.pose, work.h, work.g, work.bound, work.which,
+            work.scratch,
         )  # fmt: skip
         return Rows(work.h, work.g[:count], work.bound[:count], work.which[:count])
 

@@ -14,8 +14,6 @@ import numpy as np
 from vla_ros.robot import RobotSpec
 from vla_ros.safety.certify import (
     ALONG_PLAN,
-    certify,
-    follow_at,
     LIMIT_ROW,
     PERSON_ROW,
     RECOVERY_ROW,
@@ -26,12 +24,12 @@ from vla_ros.safety.certify import (
 from vla_ros.safety.chain import Ints
 from vla_ros.safety.check_plan import rest_time
 from vla_ros.safety.config import SafetyConfig
-from vla_ros.safety.limits import Limits
+from vla_ros.safety.core import certify_in, cut_in, follow_in, want_in
 from vla_ros.safety.pace import plan_at
 from vla_ros.safety.qp import Problem, QpSolver
 from vla_ros.safety.scene import Scene
 from vla_ros.safety.stop import Brake, brake
-from vla_ros.safety.tick import cut, knobs_of, want
+from vla_ros.safety.tick import knobs_of
 from vla_ros.types import Array, PlanPieces
 
 PASSED = 1e-9  # [rad/s] a velocity that differs by less passed unchanged
@@ -104,14 +102,7 @@ class Selector:
         self.config, self._scene = config, scene
         self.knobs = knobs_of(config, 1.0)
         self._limit_names = tuple(f'{joint}/limit' for joint in robot.arm_joints)
-        self.limits = Limits(
-            lower=robot.limits('lower'),
-            upper=robot.limits('upper'),
-            speed=robot.limits('velocity'),
-            accel=robot.limits('acceleration'),
-            jerk=robot.limits('jerk'),
-            law=np.array([joint.velocity_law for joint in robot.joints]),
-        )
+        self.limits = scene.limits
         self._solver = QpSolver(robot.dof)
         self._place, self._unused = np.zeros(robot.dof), np.zeros(robot.dof)
         self._kept = True  # every margin, at the pose that is looked at
@@ -134,9 +125,9 @@ class Selector:
             choice = self._slow_down(motion, walk)
             if choice is not None:
                 return choice
-            want(walk.plan, walk.phi, walk.rate, motion.dt, work)
+            want_in(self._scene.core, walk.plan, walk.phi, walk.rate, motion.dt)
         desired = work.wanted.copy()  # the buffer is filled anew next tick
-        cut(self._scene.arm, self.limits, desired, self.knobs, work)
+        cut_in(self._scene.core, desired, self.knobs)
         slack = 0.0
         active: tuple[str, ...] = ()
         if mode in ('cbf', 'path+cbf'):
@@ -176,7 +167,7 @@ class Selector:
         active: tuple[str, ...] = ()
         tried = -1.0
         for wish in (walk.rate, 0.5 * (walk.rate + walk.low), walk.low):
-            rate = follow_at(walk.plan, walk.phi, wish, motion.dt, work)
+            rate = follow_in(self._scene.core, walk.plan, walk.phi, wish, motion.dt)
             if rate < 0.0 or rate == tried:
                 continue
             tried, possible = rate, True
@@ -202,11 +193,10 @@ class Selector:
             rate: sigma that goes with it.
         """
         scene, config, dt = self._scene, self.config, motion.dt
-        stop, row, checks, slowing = certify(
-            scene.arm, scene.bodies, self.limits, walk.plan, walk.phi, rate, motion.position,
-            motion.velocity, velocity, dt, scene.age(motion.now),
-            walk.tied and config.mode == 'path', self.knobs,
-            UNBOUNDED if self._kept else config.recover_velocity, scene.work, scene.pose,
+        stop, row, checks, slowing = certify_in(
+            scene.core, walk.plan, walk.phi, rate, motion.position, motion.velocity, velocity, dt,
+            scene.age(motion.now), walk.tied and config.mode == 'path', self.knobs,
+            UNBOUNDED if self._kept else config.recover_velocity,
         )  # fmt: skip
         if stop == STRAIGHT:
             return Verdict(Brake(rate=rate), row, checks)
@@ -237,9 +227,14 @@ class Selector:
     def _active(self, rows: Ints, desired: Array, best: Array) -> tuple[str, ...]:
         scene, work = self._scene, self._scene.work
         names = [scene.name(int(work.which[r])) for r in rows]
-        held = np.abs(best - desired) > PASSED
-        held &= (best <= work.lo) | (best >= work.hi)
-        names += [self._limit_names[j] for j in np.flatnonzero(held)]
+        ranges = zip(
+            self._limit_names, best.tolist(), desired.tolist(), work.lo.tolist(), work.hi.tolist()
+        )
+        names += [
+            name
+            for name, value, wish, lo, hi in ranges
+            if abs(value - wish) > PASSED and not lo < value < hi
+        ]
         return tuple(names)
 
     def _reason(self, row: int) -> str:

@@ -6,13 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vla_ros.safety.chain import Floats
 from vla_ros.safety.check import way_on_line
 from vla_ros.safety.check_plan import rest_time
+from vla_ros.safety.compiled import allocating
 from vla_ros.safety.limits import stop_time
 from vla_ros.safety.pace import plan_at
 from vla_ros.types import Array, JointCommand, PlanPieces
 
-SHARES = np.array([0.0, 0.5, 1.0])  # of the time of a straight stop, where it has a point
+SHARES = (0.0, 0.5, 1.0)  # of the time of a straight stop, where it has a point
 FINE = np.linspace(0.0, 1.0, 9)  # of the time of a stop along the plan
 SHORTEST = 1e-6  # [s] of a stop, so that its points have distinct times
 
@@ -57,19 +59,37 @@ def with_stop(
         gripper: Held target of the gripper [m].
         stop: What follows.
     """
-    if not v.any():
-        times, places, speeds = np.zeros(1), q[None], v[None]
-    elif stop.plan is None or stop.rest is None:
-        share = SHARES[:, None]
-        times = SHARES * max(stop_time(v, accel), SHORTEST)
-        places, speeds = q + times[:, None] * (1.0 - 0.5 * share) * v, (1.0 - share) * v
+    if stop.plan is None or stop.rest is None or not v.any():
+        times, positions, velocities = straight_stop(q, v, accel, dt, gripper)
     else:
         times, places, speeds = _along_plan(q, accel, stop.plan, stop, stop.rest)
         speeds[0] = v  # of the tick: what the plan's slope says is a tick's bend away from it
-    positions = np.full((len(times), len(q) + 1), gripper)
-    velocities = np.zeros_like(positions)
-    positions[:, :-1], velocities[:, :-1] = places, speeds
-    return JointCommand(stamp, dt + times, positions, velocities)
+        times += dt
+        positions = np.full((len(times), len(q) + 1), gripper)
+        velocities = np.zeros_like(positions)
+        positions[:, :-1], velocities[:, :-1] = places, speeds
+    for array in (times, positions, velocities):
+        array.setflags(write=False)  # they are the command's own
+    return JointCommand(stamp, times, positions, velocities)
+
+
+@allocating
+def straight_stop(
+    q: Floats, v: Floats, accel: Floats, dt: float, gripper: float
+) -> tuple[Floats, Floats, Floats]:
+    """Return times (T,) [s], positions and velocities (T, n) of a step and its straight stop."""
+    n, stop = len(q), stop_time(v, accel)
+    count = len(SHARES) if stop > 0.0 else 1
+    stop = max(stop, SHORTEST)
+    times = np.empty(count)
+    positions, velocities = np.full((count, n + 1), gripper), np.zeros((count, n + 1))
+    for k in range(count):
+        share = SHARES[k]
+        times[k] = dt + share * stop
+        for j in range(n):
+            positions[k, j] = q[j] + share * stop * (1.0 - 0.5 * share) * v[j]
+            velocities[k, j] = (1.0 - share) * v[j]
+    return times, positions, velocities
 
 
 def _along_plan(

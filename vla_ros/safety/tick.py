@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vla_ros.safety.chain import Floats, Ints, Pose
-from vla_ros.safety.check import CONTACT
+from vla_ros.safety.check import CONTACT, SCRATCH
 from vla_ros.safety.check_plan import CLOCK_SHARE, FINEST
 from vla_ros.safety.compiled import compiled
 from vla_ros.safety.config import SafetyConfig
@@ -95,6 +95,7 @@ class Work(NamedTuple):
     times: Floats  # (FINEST + 1,)
     low: Floats  # (FINEST, n)
     high: Floats  # (FINEST, n)
+    scratch: Floats  # (SCRATCH, n or 3), what a function needs within itself
 
 
 VECTORS = (  # the buffers of shape (n,)
@@ -116,7 +117,9 @@ def make_work(joints: int, capsules: int, rows: int) -> Work:
         person=np.array([NOBODY, 0.0, 0.0]),
         linear=np.zeros((n + 1, 3)), angular=np.zeros((n + 1, 3)),
         nodes=np.zeros((FINEST + 1, n)), times=np.zeros(FINEST + 1),
-        low=np.zeros((FINEST, n)), high=np.zeros((FINEST, n)), **vectors,
+        low=np.zeros((FINEST, n)), high=np.zeros((FINEST, n)),
+        scratch=np.zeros((SCRATCH, max(n, 3))),
+        **vectors,
     )  # fmt: skip
 
 
@@ -135,7 +138,7 @@ def look(arm, solids, limits, q, v, acc, dt, age, margins, knobs, work):
     put_at(solids, age)
     count = build_rows(
         arm, solids, q, margins, limits.accel, knobs.gamma, knobs.reach, knobs.glide, work.pose,
-        work.h, work.g, work.bound, work.which,
+        work.h, work.g, work.bound, work.which, work.scratch,
     )  # fmt: skip
     kept, least, touching = True, -1, -1
     nearest, deepest = np.inf, 0.0
@@ -267,12 +270,14 @@ def cut(arm, limits, wanted, knobs, work):
     """Cut a wanted velocity (n,) to what joints, tool and a person nearby allow; keep its way."""
     excess = excess_of(wanted, limits.speed)
     if not excess <= 1.0:  # first: squares of what is huge are not finite
-        wanted /= excess
+        for j in range(len(wanted)):
+            wanted[j] /= excess
     tool = tool_speed(arm, work.pose, wanted)
     share = knobs.tool_speed / tool if tool > knobs.tool_speed else 1.0
     share = min(share, share_near_person(arm, limits, wanted, knobs, work))
     if share < 1.0:
-        wanted *= share
+        for j in range(len(wanted)):
+            wanted[j] *= share
 
 
 @compiled
