@@ -82,3 +82,29 @@ def test_a_chunk_advances_in_time(step):
 def test_a_frame_is_rgb_bytes(image):
     with pytest.raises(ShapeError, match='uint8'):
         Frame(0.0, image)
+
+
+def test_only_what_nobody_can_change_is_not_copied():
+    own = np.arange(3.0)
+    assert frozen(own, (3,), 'it') is not own
+    own.setflags(write=False)
+    assert frozen(own, (3,), 'it') is own
+    base = np.arange(6.0)
+    view = base[:3]
+    view.setflags(write=False)
+    kept = frozen(view, (3,), 'it')
+    base[:] = 0.0
+    np.testing.assert_array_equal(kept, [0.0, 1.0, 2.0])
+    with pytest.raises(ShapeError):
+        frozen(own, (4,), 'it')
+
+
+@pytest.mark.parametrize(
+    'shapes', [((2,), (3, 2), (3, 2)), ((3,), (3, 2), (3, 1)), ((3,), (3,), (3,))]
+)
+def test_a_command_of_read_only_arrays_is_checked_too(shapes):
+    arrays = [np.zeros(shape) for shape in shapes]
+    for array in arrays:
+        array.setflags(write=False)
+    with pytest.raises(ShapeError):
+        JointCommand(0.0, *arrays)

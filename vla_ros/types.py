@@ -33,26 +33,38 @@ def frozen(value: object, shape: tuple[int | None, ...], name: str) -> Array:
     Raises:
         ShapeError: The shape differs or the content is not numeric.
     """
-    if type(value) is np.ndarray and value.base is None and _is_frozen(value):
-        array: Array = value
+    array: Array
+    if _is_frozen(value):
+        array = value  # type: ignore[assignment]
     else:
         try:
             array = np.array(value, dtype=np.float64, order='C')
         except (TypeError, ValueError) as error:
             raise ShapeError(f'{name} must be numbers: {error}.') from error
-    fits = array.ndim == len(shape) and all(
-        want is None or want == got for want, got in zip(shape, array.shape)
-    )
+    fits = array.ndim == len(shape)
+    for want, got in zip(shape, array.shape):
+        if want is not None and want != got:
+            fits = False
     if not fits:
-        want = '(' + ', '.join('any' if s is None else str(s) for s in shape) + ')'
-        raise ShapeError(f'{name} has shape {array.shape}, expected {want}.')
+        expected = '(' + ', '.join('any' if s is None else str(s) for s in shape) + ')'
+        raise ShapeError(f'{name} has shape {array.shape}, expected {expected}.')
     array.setflags(write=False)
     return array
 
 
-def _is_frozen(array: NDArray[np.generic]) -> bool:
-    flags = array.flags
-    return array.dtype == np.float64 and not flags.writeable and flags.c_contiguous
+def _is_frozen(value: object) -> bool:
+    """Whether it is an array of numbers that nobody can change; a view may be, by its base."""
+    if type(value) is not np.ndarray:
+        return False
+    flags = value.flags
+    plain = value.base is None and value.dtype.char == 'd' and flags.c_contiguous
+    return plain and not flags.writeable
+
+
+def _is_horizon(times: Array, positions: Array, velocities: Array) -> bool:
+    """Whether these are points over time: (T,), (T, n), (T, n)."""
+    shape = positions.shape
+    return len(shape) == 2 and times.shape == shape[:1] and velocities.shape == shape
 
 
 @dataclass(frozen=True)
@@ -154,6 +166,9 @@ class JointCommand:
     velocities: Array  # (T, n) [rad/s] or [m/s]
 
     def __post_init__(self) -> None:
+        arrays = self.times, self.positions, self.velocities
+        if all(map(_is_frozen, arrays)) and _is_horizon(*arrays):
+            return  # the filter's own, 200 times a second
         times = frozen(self.times, (None,), 'JointCommand.times')
         object.__setattr__(self, 'times', times)
         positions = frozen(self.positions, (len(times), None), 'JointCommand.positions')

@@ -225,8 +225,8 @@ class SafetyFilterNode(Node):
             nearest_distances=np.array([near.distance for near in nearest]),
             nearest_margins=np.array([near.margin for near in nearest]),
             slack=result.slack,
-            nominal_velocity=result.nominal_velocity,
-            filtered_velocity=result.filtered_velocity,
+            nominal_velocity=np.append(result.nominal_velocity, 0.0),  # the gripper's
+            filtered_velocity=np.append(result.filtered_velocity, 0.0),
             cycle_time=spent,
             ticks=self._pace.ticks,
             missed_ticks=self._pace.missed,

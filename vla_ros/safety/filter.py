@@ -24,7 +24,7 @@ from vla_ros.robot import RobotSpec
 from vla_ros.safety.clocks import Clocks, Tick
 from vla_ros.safety.config import FAULTS, SafetyConfig, SETTINGS
 from vla_ros.safety.core import look_in, walk_in, want_in
-from vla_ros.safety.limits import differs, jerks, limits_of
+from vla_ros.safety.limits import differs, go_on, jerks, limits_of
 from vla_ros.safety.model import build_model
 from vla_ros.safety.result import Level, Plan, SafetyResult
 from vla_ros.safety.scene import Scene
@@ -60,6 +60,7 @@ class SafetyFilter:
         self._clocks = Clocks(config)
         self._watchdog = Watchdog(config, len(robot.joint_names))
         self._tracking = Tracking(model.arm.lever, config)
+        self._still = np.zeros(robot.dof)  # [rad/s]
         self._latched: dict[str, str] = {}  # fault -> detail
         self._measured: JointState | None = None  # newest one that is good
         self._started = False  # whether there was a first reset
@@ -93,6 +94,7 @@ class SafetyFilter:
         self._tracking.error(self._now, measured[:-1])
         differs(self._q, self._v, PASSED)
         self._jerks(self._v)
+        go_on(self._q, self._v, self._v, self._dt)
         with_stop(self._now, self._q, self._v, self._accel, self._dt, 0.0, Brake())
 
     def _take(self, config: SafetyConfig) -> None:
@@ -331,7 +333,7 @@ class SafetyFilter:
     def _brake(self, faults: list[str], phi: float, seen: Seen | None) -> SafetyResult:
         """Run the stop that was verified with the command before."""
         choice = self.selector.run(self._motion(), self._stop)
-        return self._move(choice, faults, phi, seen, np.zeros(self.robot.dof))
+        return self._move(choice, faults, phi, seen, self._still)
 
     def _move(
         self, choice: Choice, faults: list[str], phi: float, seen: Seen | None, nominal: Array
@@ -345,9 +347,8 @@ class SafetyFilter:
 
     def _integrate(self, choice: Choice) -> None:
         v, dt = choice.velocity, self._dt
-        self._acc = (v - self._v) / dt if v.any() else np.zeros_like(v)  # a stop ends in rest
+        self._q, self._acc = go_on(self._q, self._v, v, dt)
         self._v, self._rate, self._stop = v, choice.rate, choice.brake
-        self._q = self._q + dt * v
         self._tracking.add(self._now, self._q)
 
     def _report(
@@ -360,9 +361,8 @@ class SafetyFilter:
         nominal: Array | None = None,
     ) -> SafetyResult:
         table = self.config.faults
-        zero = np.zeros(self.robot.dof)
-        nominal = zero if nominal is None else nominal
-        filtered = choice.velocity if choice else zero
+        nominal = self._still if nominal is None else nominal.copy()
+        filtered = choice.velocity if choice else self._still
         active = choice.active if choice else ()
         level, reason, message = Level.S0_NOMINAL, '', 'the plan passes unchanged'
         if faults:
@@ -390,8 +390,8 @@ class SafetyFilter:
             min_barrier=self.scene.barrier(row) if row >= 0 else np.inf,
             min_barrier_pair=self.scene.name(row) if row >= 0 else '',
             slack=choice.slack if choice else 0.0,
-            nominal_velocity=self._with_gripper(nominal),
-            filtered_velocity=self._with_gripper(filtered),
+            nominal_velocity=nominal,
+            filtered_velocity=filtered,
             phi=phi,
             rate=self._rate,
             checks=choice.checks if choice else 0,
@@ -399,11 +399,6 @@ class SafetyFilter:
         )
         self._last = result
         return result
-
-    def _with_gripper(self, velocity: Array) -> Array:
-        out = np.zeros(len(velocity) + 1)
-        out[:-1] = velocity
-        return out
 
     def _intervention(self, choice: Choice | None, level: Level, reason: str) -> str:
         """Name what acted in a tick: none, path, cbf, path_brake, straight_brake or off."""

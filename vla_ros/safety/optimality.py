@@ -28,7 +28,12 @@ def is_feasible(v, lo, hi, g, bound):
 
 @compiled
 def pack(v_d, lo, hi, g, bound, scale, target, matrix, upper, lower):
-    """Fill the solver's arrays; one slack for all rows, solved for as scale * slack."""
+    """Fill the solver's arrays, unless v_d is feasible; say whether it is.
+
+    One slack for all rows, solved for as scale * slack.
+    """
+    if is_feasible(v_d, lo, hi, g, bound):
+        return True
     n, rows = len(v_d), len(bound)
     for j in range(n):
         target[j], lower[j], upper[j] = -v_d[j], lo[j], hi[j]
@@ -38,6 +43,7 @@ def pack(v_d, lo, hi, g, bound, scale, target, matrix, upper, lower):
             matrix[r, j] = g[r, j]
         matrix[r, n] = 1.0 / scale
         lower[n + 1 + r] = bound[r]
+    return False
 
 
 @allocating

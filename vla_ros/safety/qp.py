@@ -9,9 +9,10 @@ import daqp
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_ros.safety.optimality import is_feasible, pack, settle
+from vla_ros.safety.optimality import pack, settle
 from vla_ros.types import Array
 
+NO_ROWS = np.zeros(0, np.int64)
 TOLERANCE = 1e-6  # [rad/s], [m/s] of every condition of optimality
 
 
@@ -57,14 +58,13 @@ class QpSolver:
 
         The desired velocity itself is returned, bit by bit, where it is feasible.
         """
-        if is_feasible(*problem[:5]):
-            return Solution(problem.desired, 0.0, np.zeros(0, np.int64))
         r = len(problem.bound)
         if r > len(self._matrix):
             self._reserve(2 * r)
         scale = math.sqrt(problem.weight)  # the slack is solved for as scale * s
         program, end = problem[:5], self._n + 1 + r
-        pack(*program, scale, self._target, self._matrix, self._upper, self._lower)
+        if pack(*program, scale, self._target, self._matrix, self._upper, self._lower):
+            return Solution(problem.desired, 0.0, NO_ROWS)
         x, _, flag, info = daqp.solve(
             self._hessian, self._target, self._matrix[:r], self._upper[:end], self._lower[:end]
         )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 import enum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vla_ros.types import Array, JointCommand, PlanPieces
 
@@ -46,8 +45,7 @@ class Plan(Protocol):
         """Cubics over plan time; a new object whenever the plan changes."""
 
 
-@dataclass(frozen=True)
-class SafetyResult:
+class SafetyResult(NamedTuple):
     """The command of one tick and what was done to it."""
 
     command: JointCommand | None  # next point and the stop after it; None: nothing may be sent
@@ -60,8 +58,8 @@ class SafetyResult:
     min_barrier: float  # [m] smallest clearance less its margin
     min_barrier_pair: str
     slack: float  # [m/s] largest violated row of the program
-    nominal_velocity: Array  # (n,) [rad/s] wanted by the plan, the gripper's 0
-    filtered_velocity: Array  # (n,) [rad/s] commanded
+    nominal_velocity: Array  # (dof,) [rad/s] wanted by the plan
+    filtered_velocity: Array  # (dof,) [rad/s] commanded
     phi: float  # [s] plan clock at this tick
     rate: float  # sigma from this tick on, in [0, 1]
     checks: int  # poses that the stop checks looked at

@@ -74,6 +74,7 @@ class Scene:
         fits = self._world is not None and grip == self._grip
         if grip != self._grip:
             self.model, self._grip = with_held(self._empty, world.held, supports), grip
+        self._names: dict[int, str] = {}  # of rows with obstacles, as they were asked for
         seen, margins = world.bodies, margins_of(self.model, world.free, self._config)
         self._world = world
         if fits and len(seen.kind) == len(self.bodies.kind):
@@ -114,10 +115,13 @@ class Scene:
         """Return the two bodies of a row, such as 'hand/floor'."""
         if row < self.fixed:
             return self.model.names[row]
-        assert self._world is not None
-        moving = self.model.arm.moving
-        solid, capsule = divmod(row - self.fixed, len(moving))
-        return f'{self.model.capsules[moving[capsule]]}/{self._world.free[solid].name}'
+        if row not in self._names:
+            assert self._world is not None
+            moving = self.model.arm.moving
+            solid, capsule = divmod(row - self.fixed, len(moving))
+            part = self.model.capsules[moving[capsule]]
+            self._names[row] = f'{part}/{self._world.free[solid].name}'
+        return self._names[row]
 
     def barrier(self, row: int) -> float:
         """Return the clearance of a row less its margin at the last pose [m]."""

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vla_ros.safety.chain import Floats
 from vla_ros.safety.check import way_on_line
 from vla_ros.safety.check_plan import rest_time
-from vla_ros.safety.compiled import allocating
+from vla_ros.safety.compiled import compiled
 from vla_ros.safety.limits import stop_time
 from vla_ros.safety.pace import plan_at
 from vla_ros.types import Array, JointCommand, PlanPieces
@@ -59,8 +58,11 @@ def with_stop(
         gripper: Held target of the gripper [m].
         stop: What follows.
     """
-    if stop.plan is None or stop.rest is None or not v.any():
-        times, positions, velocities = straight_stop(q, v, accel, dt, gripper)
+    lasts = stop_time(v, accel)
+    if stop.plan is None or stop.rest is None or lasts == 0.0:
+        count, n = len(SHARES) if lasts > 0.0 else 1, len(q) + 1
+        times, positions, velocities = np.empty(count), np.empty((count, n)), np.empty((count, n))
+        straight_stop(q, v, max(lasts, SHORTEST), dt, gripper, times, positions, velocities)
     else:
         times, places, speeds = _along_plan(q, accel, stop.plan, stop, stop.rest)
         speeds[0] = v  # of the tick: what the plan's slope says is a tick's bend away from it
@@ -68,28 +70,22 @@ def with_stop(
         positions = np.full((len(times), len(q) + 1), gripper)
         velocities = np.zeros_like(positions)
         positions[:, :-1], velocities[:, :-1] = places, speeds
-    for array in (times, positions, velocities):
-        array.setflags(write=False)  # they are the command's own
+    # They are the command's own; what is read-only it does not copy.
+    times.flags.writeable = positions.flags.writeable = velocities.flags.writeable = False
     return JointCommand(stamp, times, positions, velocities)
 
 
-@allocating
-def straight_stop(
-    q: Floats, v: Floats, accel: Floats, dt: float, gripper: float
-) -> tuple[Floats, Floats, Floats]:
-    """Return times (T,) [s], positions and velocities (T, n) of a step and its straight stop."""
-    n, stop = len(q), stop_time(v, accel)
-    count = len(SHARES) if stop > 0.0 else 1
-    stop = max(stop, SHORTEST)
-    times = np.empty(count)
-    positions, velocities = np.full((count, n + 1), gripper), np.zeros((count, n + 1))
-    for k in range(count):
+@compiled
+def straight_stop(q, v, stop, dt, gripper, times, positions, velocities):
+    """Fill times (T,) [s], positions and velocities (T, n) of a step and its straight stop."""
+    n = len(q)
+    for k in range(len(times)):
         share = SHARES[k]
         times[k] = dt + share * stop
         for j in range(n):
             positions[k, j] = q[j] + share * stop * (1.0 - 0.5 * share) * v[j]
             velocities[k, j] = (1.0 - share) * v[j]
-    return times, positions, velocities
+        positions[k, n], velocities[k, n] = gripper, 0.0
 
 
 def _along_plan(
