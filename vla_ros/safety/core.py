@@ -136,6 +136,7 @@ def unpack(core):
     hard, a = f[a : a + n], a + n
     chord, a = f[a : a + n], a + n
     wanted, a = f[a : a + n], a + n
+    desired, a = f[a : a + n], a + n
     rest, a = f[a : a + n], a + n
     spare, a = f[a : a + n], a + n
     linear, a = f[a : a + 3 * n + 3].reshape((n + 1, 3)), a + 3 * n + 3
@@ -148,7 +149,7 @@ def unpack(core):
     scratch, a = f[a : a + SCRATCH * wide].reshape((SCRATCH, wide)), a + SCRATCH * wide
     work = Work(
         now, h, g, bound, which, allowed, again, near, lo, hi, here, slope, error, back, fast,
-        hard, chord, wanted, rest, spare, linear, angular, nodes, times, low, high,
+        hard, chord, wanted, desired, rest, spare, linear, angular, nodes, times, low, high,
         scratch,
     )  # fmt: skip
     turn, a = f[a : a + 9 * n].reshape((n, 3, 3)), a + 9 * n
@@ -166,34 +167,40 @@ def look_in(core, q, v, acc, dt, age, knobs):
 
 
 @compiled
-def walk_in(core, plan, q, phi, rate, dt, stopping, count, rejoin_accel, lag, knobs):
-    """See `walk`; and the largest error of a joint [rad]."""
-    arm, limits, _, _, work, _ = unpack(core)
+def survey_in(core, plan, q, v, acc, phi, rate, dt, age, stopping, rejoin_accel, lag, knobs):
+    """See `look` and `walk`, which is left out where there is no plan; and the largest error.
+
+    Returns:
+        (count, smooth, kept, least, touching, free, slowed, low, grip, error): the error is that
+        of a joint [rad].
+    """
+    arm, limits, solids, margins, work, _ = unpack(core)
+    count, smooth, kept, least, touching = look(
+        arm, solids, limits, q, v, acc, dt, age, margins, knobs, work
+    )
+    if len(plan.due) == 0:
+        return count, smooth, kept, least, touching, 0.0, 0.0, 0.0, 0.0, 0.0
     free, slowed, low, grip = walk(
         arm, limits, plan, q, phi, rate, dt, stopping, count, rejoin_accel, lag, knobs, work
     )
-    largest = 0.0
+    error = 0.0
     for j in range(len(q)):
-        largest = max(largest, abs(work.error[j]))
-    return free, slowed, low, grip, largest
+        error = max(error, abs(work.error[j]))
+    return count, smooth, kept, least, touching, free, slowed, low, grip, error
 
 
 @compiled
-def want_in(core, plan, phi, rate, dt):
-    """See `want`; whether all of it is finite."""
-    work = unpack(core).work
-    want(plan, phi, rate, dt, work)
-    finite = True
-    for j in range(len(work.wanted)):
-        finite = finite and np.isfinite(work.wanted[j])
-    return finite
-
-
-@compiled
-def cut_in(core, wanted, knobs):
-    """See `cut`."""
+def want_in(core, plan, phi, rate, dt, tied, knobs):
+    """See `want`, and `cut` where the arm is not tied to the plan; say whether all is finite."""
     arm, limits, _, _, work, _ = unpack(core)
-    cut(arm, limits, wanted, knobs, work)
+    want(plan, phi, rate, dt, work)
+    for j in range(len(work.wanted)):
+        if not np.isfinite(work.wanted[j]):
+            return False
+        work.desired[j] = work.wanted[j]
+    if not tied:
+        cut(arm, limits, work.desired, knobs, work)
+    return True
 
 
 @compiled

@@ -23,7 +23,7 @@ from vla_ros.errors import ConfigError, ShapeError, UnknownNameError
 from vla_ros.robot import RobotSpec
 from vla_ros.safety.clocks import Clocks, Tick
 from vla_ros.safety.config import FAULTS, SafetyConfig, SETTINGS
-from vla_ros.safety.core import look_in, walk_in, want_in
+from vla_ros.safety.core import survey_in, want_in
 from vla_ros.safety.limits import differs, go_on, jerks, limits_of
 from vla_ros.safety.model import build_model
 from vla_ros.safety.result import Level, Plan, SafetyResult
@@ -77,18 +77,13 @@ class SafetyFilter:
         cubics[:, 0], cubics[:, 1] = points[:-1], 0.01
         flat = np.zeros((2, n))
         plan = PlanPieces(due, points, cubics, flat + 0.01, flat)
+        core, knobs, work = self.scene.core, self.selector.knobs, self.scene.work
         for mode in ('path', 'cbf'):
-            self.selector.config = replace(config, mode=mode)
-            seen, work, lag = self._look(), self.scene.work, self._lag
-            core, knobs = self.scene.core, self.selector.knobs
-            walk_in(
-                core, plan, self._q, 0.0, 0.01, self._dt, False, seen.rows, self._rejoin, lag,
-                knobs,
-            )  # fmt: skip
-            want_in(core, plan, 0.0, 0.01, self._dt)
-            ahead = Walk(plan, 0.0, 0.01, 0.0, mode == 'path')
-            work.wanted[:] += 0.0 if mode == 'path' else 3.0 * self._accel
-            self.selector.choose(self._motion(), ahead, seen)
+            self.selector.config, tied = replace(config, mode=mode), mode == 'path'
+            seen = self._survey(plan, 0.0, False)
+            want_in(core, plan, 0.0, 0.01, self._dt, tied, knobs)
+            work.desired[:] += 3.0 * self._accel  # more than the box allows
+            self.selector.choose(self._motion(), Walk(plan, 0.0, 0.01, 0.0, tied), seen)
         self.selector.config = config
         measured = frozen([*self._q, 0.0], (None,), 'warm-up')  # read-only, as joint states are
         self._tracking.error(self._now, measured[:-1])
@@ -101,6 +96,7 @@ class SafetyFilter:
         self.config = self.selector.config = config
         self._rejoin = config.rejoin_acceleration * self._accel
         self._watchdog.config = config
+        self._tracking.limit = config.tracking_limit
         self.selector.knobs = knobs_of(config, self.speed_scale)
 
     @property
@@ -228,7 +224,8 @@ class SafetyFilter:
         inputs = self._inputs(state, plan, world, phi)
         if not world.problem:
             self.scene.set_world(world)
-        seen = self._look()
+        stopping = bool(self._latched) or bool(inputs)
+        seen = self._survey(plan.pieces, phi, stopping)
         if seen.touching >= 0:
             self._latched.setdefault('in_collision', self.scene.name(seen.touching))
         faults = [*self._latched, *inputs]
@@ -248,10 +245,11 @@ class SafetyFilter:
             phi = plan.advance(self._now, choice.rate, self._dt)
         return phi
 
-    def _look(self) -> Seen:
-        scene, selector = self.scene, self.selector
-        return Seen(*look_in(
-            scene.core, self._q, self._v, self._acc, self._dt, scene.age(self._now), selector.knobs
+    def _survey(self, pieces: PlanPieces, phi: float, stopping: bool) -> Seen:
+        scene = self.scene
+        return Seen(*survey_in(
+            scene.core, pieces, self._q, self._v, self._acc, phi, self._rate, self._dt,
+            scene.age(self._now), stopping, self._rejoin, self._lag, self.selector.knobs,
         ))  # fmt: skip
 
     def _inputs(self, state: JointState | None, plan: Plan, world: World, phi: float) -> list[str]:
@@ -275,28 +273,24 @@ class SafetyFilter:
         """Walk the plan, or slow down along it where a fault says so."""
         dt, work, config, pieces = self._dt, self.scene.work, self.config, plan.pieces
         until = plan.start - phi
-        core = self.scene.core
-        free, slowed, low, grip, error = walk_in(
-            core, pieces, self._q, phi, self._rate, dt, bool(faults), seen.rows, self._rejoin,
-            self._lag, self.selector.knobs,
-        )  # fmt: skip
-        on_plan = until <= 0.0 and error < ON_PLAN
-        self._decide(free, slowed, dt)
+        on_plan = until <= 0.0 and seen.error < ON_PLAN
+        self._decide(seen.free, seen.slowed, dt)
         ties = config.mode in ('path', 'path+cbf')
-        rate = slowed if ties and not self._deviates else free
+        rate = seen.slowed if ties and not self._deviates else seen.free
         tied = ties and on_plan and not self._deviates
         if tied:
             work.back[:] = 0.0
-        if not want_in(core, pieces, phi, rate, dt):
+        if not want_in(self.scene.core, pieces, phi, rate, dt, tied, self.selector.knobs):
             return self._brake([*faults, 'plan_nonfinite'], phi, seen)
-        choice = self.selector.choose(self._motion(), Walk(pieces, phi, rate, low, tied), seen)
+        way = Walk(pieces, phi, rate, seen.low, tied)
+        choice = self.selector.choose(self._motion(), way, seen)
         if choice is None:
             self._latched.setdefault('solver', 'no answer passed its check')
             return self._brake([*faults, 'solver'], phi, seen)
         if choice.share > 0.0 and not seen.smooth and self._jerks(choice.velocity):
             choice = choice._replace(share=0.0, active=(*choice.active, 'limit/jerk'))
         if phi >= plan.start:
-            self._gripper = min(max(grip, self._grip[0]), self._grip[1])
+            self._gripper = min(max(seen.grip, self._grip[0]), self._grip[1])
         if choice.share == 0.0:
             self._hindered += dt
             refused = self.selector.run(self._motion(), self._stop)

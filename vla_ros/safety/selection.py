@@ -24,7 +24,7 @@ from vla_ros.safety.certify import (
 from vla_ros.safety.chain import Ints
 from vla_ros.safety.check_plan import rest_time
 from vla_ros.safety.config import SafetyConfig
-from vla_ros.safety.core import certify_in, cut_in, follow_in, want_in
+from vla_ros.safety.core import certify_in, follow_in, want_in
 from vla_ros.safety.pace import plan_at
 from vla_ros.safety.qp import Problem, QpSolver
 from vla_ros.safety.scene import Scene
@@ -65,13 +65,18 @@ class Walk(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the look at the scene found; the rest is in its buffers."""
+    """What the survey of scene and plan found; the rest is in its buffers."""
 
     rows: int  # of the program
     smooth: bool  # whether the box keeps every jerk limit
     kept: bool  # whether every margin is kept
     least: int  # row of the smallest barrier, -1 for none
     touching: int  # row in which the arm touches itself or the floor, -1 for none
+    free: float  # sigma that joints, tool and persons allow
+    slowed: float  # sigma that the rows allow too
+    low: float  # slowest sigma that the arm can follow
+    grip: float  # [m] place of the gripper
+    error: float  # [rad] of the joint that is furthest from the plan
 
 
 class Choice(NamedTuple):
@@ -116,8 +121,8 @@ class Selector:
 
         Args:
             motion: The reference.
-            walk: The plan; `wanted` of the scene's buffers holds what it wants.
-            seen: What `look` found.
+            walk: The plan; `desired` of the scene's buffers holds what it wants.
+            seen: What the survey found.
         """
         work, mode, count = self._scene.work, self.config.mode, seen.rows
         self._kept = seen.kept
@@ -125,9 +130,8 @@ class Selector:
             choice = self._slow_down(motion, walk)
             if choice is not None:
                 return choice
-            want_in(self._scene.core, walk.plan, walk.phi, walk.rate, motion.dt)
-        desired = work.wanted.copy()  # the buffer is filled anew next tick
-        cut_in(self._scene.core, desired, self.knobs)
+            want_in(self._scene.core, walk.plan, walk.phi, walk.rate, motion.dt, False, self.knobs)
+        desired = work.desired.copy()  # the buffer is filled anew next tick
         slack = 0.0
         active: tuple[str, ...] = ()
         if mode in ('cbf', 'path+cbf'):

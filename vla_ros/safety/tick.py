@@ -87,6 +87,7 @@ class Work(NamedTuple):
     hard: Floats  # (n,) [rad/s^2] largest |p''| soon
     chord: Floats  # (n,) [rad/s] (p(phi + sigma dt) - p(phi)) / dt
     wanted: Floats  # (n,) [rad/s] chord and way back
+    desired: Floats  # (n,) [rad/s] the same, cut to the limits of joints, tool and persons
     rest: Floats  # (n,) [rad/s] part of a velocity that is not the plan's
     spare: Floats  # (n,)
     linear: Floats  # (n + 1, 3) of the checks
@@ -99,8 +100,8 @@ class Work(NamedTuple):
 
 
 VECTORS = (  # the buffers of shape (n,)
-    'lo', 'hi', 'here', 'slope', 'error', 'back', 'fast', 'hard', 'chord', 'wanted', 'rest',
-    'spare',
+    'lo', 'hi', 'here', 'slope', 'error', 'back', 'fast', 'hard', 'chord', 'wanted', 'desired',
+    'rest', 'spare',
 )  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from vla_ros.safety.compiled import compiled
 from vla_ros.safety.config import SafetyConfig
 from vla_ros.types import Array
 
+ENOUGH = 0.25  # of the limit; a reference so near ends the search for a nearer one
+
 
 class Tracking:
     """Compares the measured joints with the way that was commanded just before.
@@ -22,6 +24,7 @@ class Tracking:
         """Hold the lever arms (m, dof) [m]."""
         self._lever = lever
         self._window = config.tracking_window
+        self.limit = config.tracking_limit  # [m] beyond which the arm is lost
         size = int(np.ceil(2.0 * config.tracking_window / config.period)) + 1
         self._stamps = np.full(size, -np.inf)
         self._references = np.zeros((size, lever.shape[1]))
@@ -39,20 +42,36 @@ class Tracking:
         self._next = (self._next + 1) % len(self._stamps)
 
     def error(self, now: float, measured: Array) -> float:
-        """Return the bound of the displacement [m] of measured joints (dof,); 0 with no way."""
+        """Return the bound of the displacement [m] of measured joints (dof,); 0 with no way.
+
+        It is exact from a quarter of the limit on.
+        """
         since = now - self._window
-        return float(
-            nearest_reference(self._stamps, self._references, since, measured, self._lever)
-        )
+        return float(nearest_reference(
+            self._stamps, self._references, self._next, since, measured, self._lever,
+            ENOUGH * self.limit,
+        ))  # fmt: skip
 
 
 @compiled
 def nearest_reference(
-    stamps: Floats, references: Floats, since: float, measured: Floats, lever: Floats
+    stamps: Floats,
+    references: Floats,
+    following: int,
+    since: float,
+    measured: Floats,
+    lever: Floats,
+    enough: float,
 ) -> float:
-    """Return the least over references since a time of max_c sum_j lever_cj |q_j - q_rj| [m]."""
+    """Return the least over references since a time of max_c sum_j lever_cj |q_j - q_rj| [m].
+
+    The newest, before `following`, comes first; one that is nearer than `enough` [m] is enough.
+    """
     best, found = np.inf, False
-    for k in range(len(stamps)):
+    for i in range(len(stamps)):
+        k = (following - 1 - i) % len(stamps)
+        if best < enough:
+            break
         if stamps[k] < since:
             continue
         found = True
