@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 from pathlib import Path
 import types
@@ -54,6 +54,25 @@ def read(path: Path) -> Any:
         raise ConfigError(f'cannot read {path}: {error.strerror}.') from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f'{path} is not valid YAML: {error}.') from error
+
+
+def read_extended(path: Path, find: Callable[[str], Path]) -> Any:
+    """Return what a YAML file holds; one that `extends` another takes the keys it lacks from it.
+
+    Args:
+        path: Of the file.
+        find: Returns the path of the file that a name means.
+
+    Raises:
+        ConfigError: One of the two cannot be used, or the second extends a third.
+    """
+    data = read(path)
+    if isinstance(data, dict) and 'extends' in data:
+        base = read(find(str(data.pop('extends'))))
+        if 'extends' in base:
+            raise ConfigError(f'{Path(path).name} extends a file that extends another: name that.')
+        data = {**base, **data}
+    return data
 
 
 def build(cls: type[T], data: Any, where: str) -> T:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from vla_ros.robot import RobotSpec
 
-CONTROL_RATE = 200.0  # [Hz] safety filter
 JOINT_STATE_RATE = 200.0  # [Hz] simulator
 STATUS_RATE = 20.0  # [Hz] status topics
 POLICY_NICE = 10  # the policy gives way to the control loop beside it
@@ -207,7 +206,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         node='forwarder',
         executable='forwarder_node',
         module='vla_ros.nodes.forwarder_node',
-        parameters=('robot',),
+        parameters=('robot', 'safety'),
         subscribes=command_topics(robot)[:1],
         publishes=(*controller_topics(robot)[:1], *hold_topics(robot)),
         services=(FORWARDER_RESET_SERVICE,),

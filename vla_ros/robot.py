@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -185,10 +186,5 @@ def load_robot(path: Path) -> RobotSpec:
     Raises:
         ConfigError: The file, or the one that it extends, cannot be used.
     """
-    data = config.read(path)
-    if isinstance(data, dict) and 'extends' in data:
-        base = config.read(paths.find('robots', str(data.pop('extends'))))
-        if 'extends' in base:
-            raise ConfigError(f'{Path(path).name} extends a file that extends another: name that.')
-        data = {**base, **data}
+    data = config.read_extended(path, partial(paths.find, 'robots'))
     return config.build(RobotSpec, data, Path(path).name)

@@ -21,7 +21,9 @@ pytest.importorskip('rclpy')
 
 from vla_ros import graph, paths, supervisor
 from vla_ros.cli.session import free_domain
+from vla_ros.errors import ConfigError
 from vla_ros.nodes.client import Client
+from vla_ros.nodes.forwarder_node import period_of
 from vla_ros.nodes.pace import Pace
 from vla_ros.robot import load_robot
 from vla_ros.ros import convert
@@ -31,7 +33,7 @@ from vla_ros.types import JointCommand
 ROBOT = load_robot(paths.find('robots', 'panda_streaming'))
 HOME = np.array(ROBOT.home)
 ACCEL = ROBOT.limits('acceleration')
-PERIOD = 1.0 / graph.CONTROL_RATE
+PERIOD = period_of(paths.find('safety', 'default'))
 LATE = 0.2  # [s]
 LIMIT = 30.0  # bound of every wait [s]
 FAST = 0.6  # [rad/s]
@@ -62,7 +64,7 @@ class Stream:
             interface(graph.FORWARDER_RESET_SERVICE[1]), graph.FORWARDER_RESET_SERVICE[0]
         )
         self.errors: list[BaseException] = []
-        self.pace = Pace(graph.CONTROL_RATE, self._tick, failed=self.errors.append, name='filter')
+        self.pace = Pace(1.0 / PERIOD, self._tick, failed=self.errors.append, name='filter')
 
     def begin(self, place: np.ndarray) -> None:
         """Command a place at rest."""
@@ -216,3 +218,12 @@ def test_a_driver_that_plays_stops_itself_needs_no_forwarder():
     assert done.returncode == 1
     assert 'start no forwarder' in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+def test_the_rate_is_that_of_the_safety_file(tmp_path):
+    assert period_of(paths.find('safety', 'fast')) == 0.002
+    file = tmp_path / 'none.yaml'
+    for text in ('mode: path', 'period: soon', 'period: -1.0', '[]'):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match='period'):
+            period_of(file)

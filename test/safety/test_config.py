@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from vla_ros import paths
 from vla_ros.errors import ConfigError, UnknownNameError
-from vla_ros.safety.config import Fault, FAULTS, SETTINGS
+from vla_ros.safety.config import Fault, FAULTS, load_safety, SETTINGS
 
 
 def test_the_shipped_table_names_every_fault(config):
@@ -48,6 +49,18 @@ def test_every_number_has_a_range_a_unit_and_a_meaning(config):
     assert set(SETTINGS) == numbers
     for setting in SETTINGS.values():
         assert setting.low < setting.high and setting.meaning
+
+
+def test_a_file_takes_what_it_lacks_from_the_one_that_it_extends(config, tmp_path):
+    fast = load_safety(paths.find('safety', 'fast'))
+    assert fast == replace(config, period=0.002)
+    chain = tmp_path / 'chain.yaml'
+    chain.write_text('extends: fast')
+    with pytest.raises(ConfigError, match='extends a file that extends another'):
+        load_safety(chain)
+    chain.write_text('extends: defualt')
+    with pytest.raises(ConfigError, match="Did you mean 'default'"):
+        load_safety(chain)
 
 
 @pytest.mark.parametrize('entry', [(1, 'brake'), (3, 'gently')])

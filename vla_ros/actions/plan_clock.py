@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-HISTORY = 2000  # ticks kept: 10 s at 200 Hz, longer than any inference
+HISTORY = 5000  # ticks kept: 5 s at 1 kHz, longer than any observation may be old
 
 
 class PlanClock:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from vla_ros import graph, paths
+from vla_ros import paths
 from vla_ros.cli.bench_safety import safety
 from vla_ros.cli.options import json_option, launch_options
 from vla_ros.cli.output import Output
@@ -44,8 +44,10 @@ def pipeline(seconds: float, robot: str, output: Output, **arguments: str | int)
     growth counts from the second minute on, so it takes --seconds 180 or more to mean much.
     """
     from vla_ros.evaluation.suite import load_suite
+    from vla_ros.safety.config import load_safety
 
     arm = load_robot(paths.find('robots', robot))
+    rate = 1.0 / load_safety(paths.find('safety', str(arguments['safety']))).period
     seed = max(0, int(arguments['seed']))
     episode = load_suite(str(arguments['suite'])).episode(str(arguments['task']), seed)
     with session(arm, {'robot': robot, **arguments, 'seed': seed}, LOG) as running:
@@ -57,7 +59,7 @@ def pipeline(seconds: float, robot: str, output: Output, **arguments: str | int)
         running.client.say(episode.instruction)
         with output.console.status(f'measuring for {seconds:.0f} s …'):
             _pause(running, WARM_UP)
-            idle = _IdleLoop(seconds)
+            idle = _IdleLoop(seconds, rate)
             tap.begin(STATUS)
             memory = _watch_memory(running, seconds)
             result = {**tap.end(), **idle.end(), **memory}
@@ -110,10 +112,10 @@ def _resident(pid: int) -> tuple[float, float]:
 class _IdleLoop:
     """A loop of the control rate that does nothing, in a process of its own."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, rate: float) -> None:
         context = multiprocessing.get_context('spawn')
         self._answer, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_idle, args=(seconds, theirs), daemon=True)
+        self._process = context.Process(target=_idle, args=(seconds, rate, theirs), daemon=True)
         self._process.start()
 
     def end(self) -> dict[str, Any]:
@@ -126,17 +128,11 @@ class _IdleLoop:
         }
 
 
-def _idle(seconds: float, answer: Any) -> None:
+def _idle(seconds: float, rate: float, answer: Any) -> None:
     from vla_ros.nodes.pace import Pace
     from vla_ros.nodes.safety_filter_node import PRIORITY
 
-    pace = Pace(
-        graph.CONTROL_RATE,
-        lambda dt: None,
-        failed=print,
-        name='idle',
-        priority=PRIORITY,
-    )
+    pace = Pace(rate, lambda dt: None, failed=print, name='idle', priority=PRIORITY)
     pace.start()
     time.sleep(seconds)
     pace.stop()

@@ -14,7 +14,6 @@ from vla_ros.actions.decode import Codec
 from vla_ros.errors import PolicyError, SimulationError
 from vla_ros.evaluation.metrics import DEADLOCK, NEAR, Outcome
 from vla_ros.evaluation.scripted import ScriptedPolicy
-from vla_ros.graph import CONTROL_RATE
 from vla_ros.kinematics import InverseKinematics
 from vla_ros.policies.base import Policy
 from vla_ros.robot import RobotSpec
@@ -95,7 +94,7 @@ class Rollout:
         tally = _Tally(episode, told.instruction, table, condition.hazard)
         due_at, pending = 0.0, None  # [s] plan time of the next inference; (arrival, trajectory)
         asked_at = 0.0  # [s]
-        dt, tick, held_since = 1.0 / CONTROL_RATE, 0, math.inf
+        dt, tick, held_since = self.guard.config.period, 0, math.inf
         timestep, steps = world.model.opt.timestep, 0
         while world.time < episode.time_limit:
             now = tick * dt

@@ -7,12 +7,14 @@ commands fall silent while the arm moves, it plays that stop, and then the arm r
 
 from __future__ import annotations
 
+from functools import partial
 import gc
+from pathlib import Path
 import threading
 import time
 from typing import Any
 
-from vla_ros import graph, paths
+from vla_ros import config, graph, paths
 from vla_ros.drivers.forwarder import Forwarder
 from vla_ros.errors import ConfigError, ShapeError
 from vla_ros.nodes.pace import Pace
@@ -21,7 +23,7 @@ from vla_ros.ros import convert
 from vla_ros.ros.node import Node, run
 from vla_ros.status import Hold
 
-REPORT_EVERY = 10  # ticks from one report to the next: 20 Hz
+REPORT_RATE = 20.0  # [Hz]
 REST = 3.0  # [s] until the arm must be at rest when the node is deactivated
 PRIORITY = 30  # of SCHED_FIFO, above the filter's: it must run when that one does not
 
@@ -33,6 +35,7 @@ class ForwarderNode(Node):
         """Declare the parameters."""
         super().__init__('forwarder', **kwargs)
         self._robot_name = self.argument('robot')
+        self._safety = self.argument('safety')
         self._lock = threading.Lock()  # around the core
 
     def configure(self) -> None:
@@ -42,6 +45,7 @@ class ForwarderNode(Node):
             ConfigError: The robot's driver takes trajectories, so there is nothing to forward.
         """
         self._robot = robot = load_robot(paths.find('robots', self._robot_name))
+        self._period = period_of(paths.find('safety', self._safety))  # [s]
         if not robot.driver.streams:
             raise ConfigError(
                 f'driver.kind of {robot.name} is {robot.driver.kind}, which plays the stop of '
@@ -56,12 +60,13 @@ class ForwarderNode(Node):
 
     def activate(self) -> None:
         """Wait for a stream."""
-        period = 1.0 / graph.CONTROL_RATE
+        period = self._period
         self._ended = False  # as it was reported last
         self._ending = False  # by deactivation
         self._core = Forwarder(self._robot.dof, period, self._robot.driver.late)
+        self._report_every = max(1, round(1.0 / (period * REPORT_RATE)))  # ticks
         self._pace = Pace(
-            graph.CONTROL_RATE, self._tick, failed=self.die, name='forward', priority=PRIORITY
+            1.0 / period, self._tick, failed=self.die, name='forward', priority=PRIORITY
         )
         gc.collect()
         gc.freeze()  # what is built is never looked at again
@@ -98,7 +103,7 @@ class ForwarderNode(Node):
                 self._out.publish(convert.positions_to_msg(place))
             hold = Hold(self._core.streams, self._core.held)
         ended = hold.place is not None
-        if ended is not self._ended or self._pace.ticks % REPORT_EVERY == 0:
+        if ended is not self._ended or self._pace.ticks % self._report_every == 0:
             if ended and not self._ended and not self._ending:
                 self.get_logger().warning('the stream has ended: the arm is stopped')
             self._ended = ended
@@ -125,6 +130,21 @@ class ForwarderNode(Node):
             return convert.trigger_answer(False, 'the forwarder is not active.')
         with self._lock:
             return convert.trigger_answer(*self._core.reset(time.monotonic()))
+
+
+def period_of(path: Path) -> float:
+    """Return the control period of a safety file [s].
+
+    It is read alone: the filter's own reader would bring its compiled core into this process.
+
+    Raises:
+        ConfigError: The file has none.
+    """
+    data = config.read_extended(path, partial(paths.find, 'safety'))
+    period = data.get('period') if isinstance(data, dict) else None
+    if not isinstance(period, float) or not period > 0.0:
+        raise ConfigError(f'{path.name}: period is {period}, expected seconds, such as 0.005.')
+    return period
 
 
 def main() -> int:

@@ -33,9 +33,8 @@ from vla_ros.safety.sources import load_scene, Worlds
 from vla_ros.status import SafetyStatus
 from vla_ros.types import JointCommand, Trajectory
 
-EXECUTION_EVERY = 4  # ticks from one execution state to the next: 50 Hz
-STATUS_EVERY = round(graph.CONTROL_RATE / graph.STATUS_RATE)  # ticks
-GRIPPER_EVERY = 20  # ticks after which the gripper's goal is repeated: 10 Hz
+EXECUTION_RATE = 50.0  # [Hz] of the execution state
+GRIPPER_RATE = 10.0  # [Hz] at which the gripper's goal is repeated
 DIAGNOSTICS_PERIOD = 1.0  # [s]
 NEAREST = 3  # pairs of bodies whose distance a status tells
 REST = 3.0  # [s] until the arm must be at rest when the node is deactivated
@@ -47,7 +46,7 @@ SWITCH = 0.0005  # [s] how long another thread may keep the interpreter
 
 
 class SafetyFilterNode(Node):
-    """Lets trajectories through as far as they are safe, 200 times a second."""
+    """Lets trajectories through as far as they are safe, at the rate of the safety file."""
 
     def __init__(self, **kwargs: Any) -> None:
         """Declare the parameters."""
@@ -101,9 +100,12 @@ class SafetyFilterNode(Node):
         self._sent: dict[str, Any] = {}
         self._counts = dict.fromkeys(Level, 0)
         self._refusals = self._control.refusals
-        self._pace = Pace(
-            graph.CONTROL_RATE, self._tick, failed=self.die, name='control', priority=PRIORITY
-        )
+        rate = 1.0 / self._config.period
+        # Ticks from one message to the next.
+        self._execution_every = max(1, round(rate / EXECUTION_RATE))
+        self._status_every = max(1, round(rate / graph.STATUS_RATE))
+        self._gripper_every = max(1, round(rate / GRIPPER_RATE))
+        self._pace = Pace(rate, self._tick, failed=self.die, name='control', priority=PRIORITY)
         self._timer = self.create_timer(DIAGNOSTICS_PERIOD, self._on_diagnostics)
         sys.setswitchinterval(SWITCH)
         gc.collect()
@@ -179,12 +181,12 @@ class SafetyFilterNode(Node):
         driver = self._driver_stop.judge(result.level)
         ticks = self._pace.ticks
         self._counts[result.level] += 1
-        if ticks % EXECUTION_EVERY == 0:
+        if ticks % self._execution_every == 0:
             state = self._control.execution_state(now, result)
             self._execution_out.publish(convert.execution_state_to_msg(state))
         # The step from S0 to S1 and back is no event; the periodic report shows it.
         rung = (max(result.level, Level.S1_FILTERED), result.latched, result.faults, driver)
-        if rung != self._sent.get('rung') or ticks % STATUS_EVERY == 0:
+        if rung != self._sent.get('rung') or ticks % self._status_every == 0:
             self._sent['rung'] = rung
             status = self._status(now, result, spent, driver)
             self._status_out.publish(convert.safety_status_to_msg(status))
@@ -196,7 +198,7 @@ class SafetyFilterNode(Node):
             return
         self._arm_out.publish(self._arm.write(command))
         goal = float(command.positions[0, -1])
-        if goal != self._sent.get('gripper') or self._pace.ticks % GRIPPER_EVERY == 0:
+        if goal != self._sent.get('gripper') or self._pace.ticks % self._gripper_every == 0:
             self._sent['gripper'] = goal
             gripper = self._robot.gripper
             stroke = abs(gripper.open - gripper.closed) / gripper.velocity

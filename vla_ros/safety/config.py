@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vla_ros import config
+from vla_ros import config, paths
 from vla_ros.errors import ConfigError, UnknownNameError
 
 STOPS = ('path', 'brake')  # decelerate along the plan; or straight, by the verified stop
@@ -87,7 +88,9 @@ def _number(low: float, high: float, unit: str, meaning: str, live: bool = True)
 class SafetyConfig:
     """Settings of the safety filter; a number outside its range is refused."""
 
-    period: float = field(metadata=_number(0.001, 0.02, 's', 'control period', live=False))
+    period: float = field(
+        metadata=_number(0.001, 0.02, 's', 'control period: 0.005 is 200 Hz', live=False)
+    )
     margin_self: float = field(metadata=_number(0.0, 0.1, 'm', 'between capsules of the arm'))
     margin_floor: float = field(metadata=_number(0.0, 0.1, 'm', 'between arm and floor'))
     margin_finger_floor: float = field(
@@ -218,5 +221,6 @@ SETTINGS: Mapping[str, Setting] = {  # of every number, by the name of its field
 
 
 def load_safety(path: Path) -> SafetyConfig:
-    """Read a safety file."""
-    return config.load(path, SafetyConfig)
+    """Read a safety file; one that `extends` another takes from it every key that it lacks."""
+    data = config.read_extended(path, partial(paths.find, 'safety'))
+    return config.build(SafetyConfig, data, Path(path).name)
