@@ -44,6 +44,7 @@ FAST = 0.5  # [rad/s]
 EVERY = 0.1  # [s] from one trajectory to the next
 STEP, POINTS = 0.1, 16  # [s], count of a trajectory: longer than the plan timeout
 SWING, PERIOD = 0.3, 3.0  # [rad], [s] of the first joint
+A_WHILE = 100  # reports of the arm: 0.5 s
 SLOW = 0.02  # [rad] in place of SWING: so little that tracking is never lost
 DEACTIVATE, ACTIVATE = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE
 Message = Any
@@ -241,7 +242,13 @@ class Cell:
         """Let the policy move the arm slowly."""
         self.swing = SLOW
         self.look()
-        self.until(lambda: 0.5 * SLOW < self.speed < 2.5 * SLOW, 'slow motion')
+
+        def slowly() -> bool:
+            """Say whether it moves, and was slow for a while: a turn is slow for a moment."""
+            lately = [np.abs(t.velocity[:-1]).max() for t in list(self.truth)[-A_WHILE:]]
+            return self.speed > 0.5 * SLOW and max(lately) < 2.5 * SLOW
+
+        self.until(slowly, 'slow motion')
 
     def stop_slowly(self, name: str) -> None:
         """Stop a process at so slow a motion that nothing else is noticed before."""
@@ -338,7 +345,9 @@ class Cell:
 
     def moves(self) -> None:
         """Wait until the arm moves as the policy wants, with no fault."""
-        self.look()
+        if self.swing != SWING or self.speed < self.still:  # else it swings on
+            self.swing = SWING
+            self.look()
         self.until(
             lambda: self.speed > MOVING and self.status.level <= 1 and not self.status.latched,
             'motion',

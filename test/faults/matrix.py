@@ -52,6 +52,7 @@ class Row:
     inject: Do
     fault: str = GOES_ON  # reason that vla/safety_status must give
     then: str = ''  # another that may follow while the arm rests
+    hides: str = ''  # another, as grave, that may have come first and is told in its place
     refuses: bool = False  # whether trajectories are refused meanwhile, as the diagnostics count
     activates: bool = False  # what cures it begins anew, so no reset is needed
     stays: bool = True  # at rest while the cause lasts; else the arm may lead itself away from it
@@ -225,6 +226,7 @@ GUARDED = (
         'the filter of a streamed arm is killed and comes back',
         lambda c: c.restart('safety_filter'),
         'stream_stopped',
+        hides='enable_released',
         watch='arm',
     ),
     Row(

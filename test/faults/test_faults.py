@@ -40,7 +40,7 @@ def play(cell: Cell, row: Row) -> None:
             late = cell.reasons & (LATE - {row.fault})
             if attempt == TRIES - 1 or (attempt and not late):
                 raise
-            warnings.warn(f'{row.what}: played again after {error}'[:600], stacklevel=1)
+            warnings.warn(f'{row.what}: played again after {error}', stacklevel=1)
             recover(cell)
 
 
@@ -76,7 +76,7 @@ def once(cell: Cell, row: Row) -> None:
 def stops(cell: Cell, row: Row) -> None:
     """See the arm come to rest, for the reason that the table has, and stay there."""
     cell.until(
-        lambda: row.fault in {reason for reason, _ in tuple(cell.heard)},
+        lambda: {row.fault, row.hides} & {reason for reason, _ in tuple(cell.heard) if reason},
         f"the reason '{row.fault}'",
     )
     if not row.stays:
@@ -90,7 +90,9 @@ def stops(cell: Cell, row: Row) -> None:
     cell.look()
     cell.heard.clear()
     time.sleep(KEEPS)
-    allowed = {(fault, CONFIG.faults[fault].level) for fault in (row.fault, row.then) if fault}
+    allowed = {
+        (fault, CONFIG.faults[fault].level) for fault in (row.fault, row.then, row.hides) if fault
+    }
     assert set(cell.heard) <= allowed
     fault = CONFIG.faults[cell.status.reason]
     assert cell.status.latched == fault.latched

@@ -32,6 +32,11 @@ class Link:
         self.ready = self.broken = False
         self._grace = RESUME
 
+    @property
+    def resuming(self) -> bool:
+        """Whether it may still take up the stream, and has not."""
+        return self._grace > 0.0 and self.held is not None
+
     def tick(self, dt: float) -> tuple[str, str]:
         """Return fault and detail, empty for none, after `dt` [s] of monotonic time."""
         self._age = 0.0 if self._heard else self._age + dt

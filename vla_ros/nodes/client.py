@@ -111,6 +111,7 @@ class Client:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._closing = False
+        self._services: dict[str, Any] = {}  # clients by the name of their service
         self._thread = threading.Thread(target=self._spin, name='client', daemon=True)
         self._thread.start()
 
@@ -278,12 +279,11 @@ class Client:
 
     def _call(self, service: tuple[str, str], request: Any) -> Any:
         name, kind = service
-        client: Any = self.node.create_client(interface(kind), name)
-        try:
-            self.until(client.service_is_ready, ANSWER, f'the service {name}')
-            return self.wait(client.call_async(request), ANSWER, f'the answer of {name}')
-        finally:
-            self.between(lambda: self.node.destroy_client(client))
+        if name not in self._services:  # kept: what is new must be discovered before it is heard
+            self._services[name] = self.node.create_client(interface(kind), name)
+        client = self._services[name]
+        self.until(client.service_is_ready, ANSWER, f'the service {name}')
+        return self.wait(client.call_async(request), ANSWER, f'the answer of {name}')
 
     def between(self, work: Callable[[], object]) -> None:
         """Do something between two callbacks, in the client's thread, and wait for it.

@@ -153,6 +153,11 @@ class Control:
         return self._lost or (self._link is not None and self._link.broken)
 
     @property
+    def resuming(self) -> bool:
+        """Whether a reset was served and the forwarder holds the arm all the same."""
+        return self._link is not None and self._link.resuming
+
+    @property
     def source(self) -> str:
         """Whose trajectory is followed: 'policy', 'override' or empty."""
         return self._arbiter.source

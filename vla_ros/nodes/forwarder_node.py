@@ -62,6 +62,7 @@ class ForwarderNode(Node):
         """Wait for a stream."""
         period = self._period
         self._ended = False  # as it was reported last
+        self._heard = False  # whether a controller listens
         self._ending = False  # by deactivation
         self._core = Forwarder(self._robot.dof, period, self._robot.driver.late)
         self._report_every = max(1, round(1.0 / (period * REPORT_RATE)))  # ticks
@@ -101,12 +102,13 @@ class ForwarderNode(Node):
             place = self._core.fill(time.monotonic())
             if place is not None:
                 self._out.publish(convert.positions_to_msg(place))
-            hold = Hold(self._core.streams, self._core.held)
+            hold = Hold(self._core.streams and self._heard, self._core.held)
         ended = hold.place is not None
         if ended is not self._ended or self._pace.ticks % self._report_every == 0:
             if ended and not self._ended and not self._ending:
                 self.get_logger().warning('the stream has ended: the arm is stopped')
             self._ended = ended
+            self._heard = self._out.get_subscription_count() > 0  # a controller is there
             names = self._robot.arm_joints
             self._report_out.publish(convert.hold_to_msg(self.now(), names, hold))
 

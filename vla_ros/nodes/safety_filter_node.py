@@ -283,6 +283,8 @@ class SafetyFilterNode(Node):
             self._control.put_hold(convert.hold_from_msg(msg, self._robot.arm_joints))
         except ShapeError as error:
             self._control.put_fault('process_lost', str(error))
+        if self._forwarder is not None and self._control.resuming:
+            self._forwarder.call_async(convert.trigger_request())  # the call before was lost
 
     def _on_reset(self, request: Any) -> Any:
         done, message = self._control.request_reset()
