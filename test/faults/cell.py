@@ -220,7 +220,7 @@ class Cell:
         self.until(lambda: self.heard, 'the filter', START)
         if name == 'forwarder':
             self.until(lambda: self.reports > 1, 'the forwarder', START)
-            time.sleep(DISCOVERY)
+        time.sleep(DISCOVERY)
 
     def wake(self) -> None:
         """Let every process run that a row has stopped or killed."""
@@ -257,7 +257,12 @@ class Cell:
 
     def kill_fast(self, name: str) -> None:
         """Kill a process at so fast a motion that the arm is missed before the process."""
-        self.until(lambda: self.speed > FAST, 'fast motion')
+
+        def faster() -> bool:
+            before = float(np.abs(self.truth[-20].velocity[:-1]).max())
+            return before < FAST < self.speed  # and it will be for a while
+
+        self.until(faster, 'fast motion')
         self.signal(name, signal.SIGKILL)
 
     def silence(self) -> None:
@@ -339,19 +344,29 @@ class Cell:
         self._sign = self.towards or (-1.0 if self._centre[0] > 0.0 else 1.0)
 
     def ready(self) -> None:
-        """Clear what is latched, as a dead-man switch is at first."""
-        if self.status.latched:
-            self.reset()
+        """Clear what is latched, as a dead-man switch is at first, until the arm moves."""
+
+        def moving() -> bool:
+            if self.status.latched:
+                self.reset()
+            if self.swing != SWING or self.speed < self.still:
+                self.swing = SWING
+                self.look()
+            return self.moving
+
+        self.until(moving, 'motion', 3.0 * LIMIT)
 
     def moves(self) -> None:
         """Wait until the arm moves as the policy wants, with no fault."""
         if self.swing != SWING or self.speed < self.still:  # else it swings on
             self.swing = SWING
             self.look()
-        self.until(
-            lambda: self.speed > MOVING and self.status.level <= 1 and not self.status.latched,
-            'motion',
-        )
+        self.until(lambda: self.moving, 'motion')
+
+    @property
+    def moving(self) -> bool:
+        """Whether the arm moves as the policy wants, with no fault."""
+        return self.speed > MOVING and self.status.level <= 1 and not self.status.latched
 
     def rests(self) -> None:
         """Wait until the arm is at rest, and the filter wants it there."""

@@ -76,7 +76,10 @@ def once(cell: Cell, row: Row) -> None:
 def stops(cell: Cell, row: Row) -> None:
     """See the arm come to rest, for the reason that the table has, and stay there."""
     cell.until(
-        lambda: {row.fault, row.hides} & {reason for reason, _ in tuple(cell.heard) if reason},
+        lambda: (
+            row.fault in {reason for reason, _ in tuple(cell.heard)}
+            or (cell.status.latched and cell.status.reason == row.hides)
+        ),
         f"the reason '{row.fault}'",
     )
     if not row.stays:
