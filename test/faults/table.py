@@ -48,6 +48,11 @@ class Table(Cell):
     def look(self) -> None:
         """Nothing to do: the policy looks for itself."""
 
+    def ready(self) -> None:
+        """Clear what is latched; the arm rests until it is asked for something."""
+        if self.status.latched:
+            self.reset()
+
     def moves(self) -> None:
         """Ask for another thing until the arm moves."""
         self.client.say(next(self._wishes), START)
