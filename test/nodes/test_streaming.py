@@ -28,6 +28,7 @@ from vla_ros.types import Trajectory
 ROBOT = load_robot(paths.find('robots', 'panda_streaming'))
 LIMIT = 40.0  # bound of every wait [s]
 MOVING, RESTING = 0.1, 0.01  # [rad/s]
+AGAIN = 1.0  # [s] after which an arm that rests is asked again
 STOP = 1.0  # [s] in which every stop of this arm is over, the notice included
 LATE = 0.6  # [s] so that a busy machine is not taken for a dead filter
 
@@ -78,14 +79,26 @@ class Cell:
         return self.client.until(condition, limit, f'{what}. Log: {self.lines[-8:]}')
 
     def move(self, by: float) -> None:
-        """Override with a turn of the first joint, and wait until the arm is well in motion."""
+        """Override with a turn of the first joint until the arm is well in motion.
+
+        After a reset it is refused until the forwarder reports that it streams.
+        """
         times = np.linspace(0.2, 3.0, 20)
         share = times / times[-1]
-        positions = np.tile(self.joints[-1].position, (20, 1))
-        positions[:, 0] += by * (3 * share**2 - 2 * share**3)
-        sent = Trajectory(0.0, times, positions)
-        self._out.publish(convert.trajectory_to_msg(sent, ROBOT.joint_names))
-        self.until(lambda: self.speed() > MOVING, 'motion')
+        asked = -np.inf  # [s]
+
+        def moving() -> bool:
+            nonlocal asked
+            now = time.monotonic()
+            if asked == -np.inf or (now - asked > AGAIN and self.speed() < RESTING):
+                asked = now
+                positions = np.tile(self.joints[-1].position, (20, 1))
+                positions[:, 0] += by * (3 * share**2 - 2 * share**3)
+                sent = Trajectory(0.0, times, positions)
+                self._out.publish(convert.trajectory_to_msg(sent, ROBOT.joint_names))
+            return self.speed() > MOVING
+
+        self.until(moving, 'motion')
 
     def rest(self) -> list[float]:
         """Wait until the arm rests and return the way of its first joint until then."""
