@@ -20,6 +20,9 @@ from vla_ros.safety.compiled import compiled
 from vla_ros.safety.distance import Solids
 from vla_ros.safety.limits import Limits
 from vla_ros.safety.tick import cut, look, walk, want, Work
+from vla_ros.safety.tick import VECTORS as NAMES
+
+VECTORS = len(NAMES)  # buffers of shape (n,), one after the other
 
 
 class Parts(NamedTuple):
@@ -126,19 +129,7 @@ def unpack(core):
     allowed, a = f[a : a + rows], a + rows
     again, a = f[a : a + rows], a + rows
     near, a = f[a : a + 3], a + 3
-    lo, a = f[a : a + n], a + n
-    hi, a = f[a : a + n], a + n
-    here, a = f[a : a + n], a + n
-    slope, a = f[a : a + n], a + n
-    error, a = f[a : a + n], a + n
-    back, a = f[a : a + n], a + n
-    fast, a = f[a : a + n], a + n
-    hard, a = f[a : a + n], a + n
-    chord, a = f[a : a + n], a + n
-    wanted, a = f[a : a + n], a + n
-    desired, a = f[a : a + n], a + n
-    rest, a = f[a : a + n], a + n
-    spare, a = f[a : a + n], a + n
+    v, a = f[a : a + VECTORS * n].reshape((VECTORS, n)), a + VECTORS * n
     linear, a = f[a : a + 3 * n + 3].reshape((n + 1, 3)), a + 3 * n + 3
     angular, a = f[a : a + 3 * n + 3].reshape((n + 1, 3)), a + 3 * n + 3
     nodes, a = f[a : a + FINEST * n + n].reshape((FINEST + 1, n)), a + FINEST * n + n
@@ -148,9 +139,8 @@ def unpack(core):
     wide = max(n, 3)
     scratch, a = f[a : a + SCRATCH * wide].reshape((SCRATCH, wide)), a + SCRATCH * wide
     work = Work(
-        now, h, g, bound, which, allowed, again, near, lo, hi, here, slope, error, back, fast,
-        hard, chord, wanted, desired, rest, spare, linear, angular, nodes, times, low, high,
-        scratch,
+        now, h, g, bound, which, allowed, again, near, v[0], v[1], v[2], v[3], v[4], v[5], v[6],
+        v[7], v[8], v[9], v[10], v[11], v[12], linear, angular, nodes, times, low, high, scratch,
     )  # fmt: skip
     turn, a = f[a : a + 9 * n].reshape((n, 3, 3)), a + 9 * n
     offset, a = f[a : a + 3 * n].reshape((n, 3)), a + 3 * n

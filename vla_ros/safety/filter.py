@@ -355,8 +355,9 @@ class SafetyFilter:
         nominal: Array | None = None,
     ) -> SafetyResult:
         table = self.config.faults
-        nominal = self._still if nominal is None else nominal.copy()
-        filtered = choice.velocity if choice else self._still
+        # Copies: a caller who changes his result must not change the reference.
+        nominal = (self._still if nominal is None else nominal).copy()
+        filtered = (choice.velocity if choice else self._still).copy()
         active = choice.active if choice else ()
         level, reason, message = Level.S0_NOMINAL, '', 'the plan passes unchanged'
         if faults:
