@@ -14,7 +14,9 @@ import numpy as np
 
 from vla_ros.actions.timeline import Timeline
 from vla_ros.nodes import control, safety_filter_node
+from vla_ros.safety import filter as filter_module
 from vla_ros.safety import qp
+from vla_ros.safety.decide import ASKS, CHOSEN
 from vla_ros.safety.filter import SafetyFilter
 
 FIRST = signal.SIGRTMIN + 1
@@ -80,15 +82,15 @@ def break_filter() -> None:
             raise ZeroDivisionError('broken by a test')
         return inputs(self, *args)
 
-    lay, solve = Timeline._lay, qp.QpSolver.solve
+    lay, begin_in = Timeline._lay, filter_module.begin_in
 
-    def forced(self: Any, problem: Any) -> Any:
-        """Ask for more than the limits allow, so that the program must be solved."""
-        if mode.startswith('solver_'):
-            problem = problem._replace(desired=problem.upper + 0.1)
-        return solve(self, problem)
+    def forced(*args: Any) -> Any:
+        """Say that the program must be solved."""
+        seen, decision = begin_in(*args)
+        asks = mode.startswith('solver_') and decision[0] == CHOSEN
+        return seen, (ASKS, *decision[1:]) if asks else decision
 
-    qp.QpSolver.solve = forced  # type: ignore[method-assign]
+    filter_module.begin_in = forced
 
     def spoiled(self: Any, *args: Any) -> Any:
         lay(self, *args)

@@ -19,7 +19,7 @@ from vla_ros.safety.limits import (
 )
 from vla_ros.safety.pace import plan_at
 from vla_ros.safety.scene import Scene
-from vla_ros.safety.stop import Brake, with_stop
+from vla_ros.safety.stop import Brake, command_of, step
 from vla_ros.types import Trajectory
 
 DT = 0.005
@@ -47,7 +47,7 @@ def scene(shared_filter, robot, config):
 
 def test_no_stop_is_cleared_that_dense_sampling_refutes(scene, robot, shared_filter):
     rng = np.random.default_rng(11)
-    limits, n = shared_filter.selector.limits, robot.dof
+    limits, n = shared_filter.scene.limits, robot.dof
     cleared = refuted = 0
     for _ in range(4000):
         if cleared >= 60 and refuted >= 60:
@@ -110,7 +110,7 @@ def test_no_stop_is_cleared_that_dense_sampling_refutes(scene, robot, shared_fil
 
 def test_slowing_the_clock_keeps_the_acceleration_also_in_uneven_ticks(robot, shared_filter):
     rng = np.random.default_rng(3)
-    limits, n = shared_filter.selector.limits, robot.dof
+    limits, n = shared_filter.scene.limits, robot.dof
     fast, hard, done = np.zeros(n), np.zeros(n), 0
     for _ in range(100):
         pieces = random_plan(robot, rng)
@@ -134,12 +134,15 @@ def test_slowing_the_clock_keeps_the_acceleration_also_in_uneven_ticks(robot, sh
 
 def test_the_tail_of_a_command_ends_where_the_stop_ends(robot, shared_filter):
     rng = np.random.default_rng(5)
-    limits, n = shared_filter.selector.limits, robot.dof
+    limits, n = shared_filter.scene.limits, robot.dof
     pieces = random_plan(robot, rng)
     here, slope = np.zeros(n), np.zeros(n)
     plan_at(pieces, 0.4, here, slope)
     stop = Brake(pieces, 0.4, 0.8, 3.0, 0.01 * np.ones(n))
-    command = with_stop(0.0, here, 0.8 * slope + stop.rest, limits.accel, DT, 0.02, stop)
+    v = 0.8 * slope + stop.rest
+    work = shared_filter.scene.work
+    step(limits, here - DT * v, v, v, DT, 0.02, work)
+    command = command_of(0.0, work, limits.accel, 0.02, stop)
     plan_at(pieces, 0.4 + 0.5 * 0.8**2 / 3.0, slope, here.copy())
     late = rest_time(stop.rest, limits.accel)
     np.testing.assert_allclose(

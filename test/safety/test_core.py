@@ -8,8 +8,9 @@ import pytest
 from vla_ros.obstacle import Obstacle
 from vla_ros.safety import SafetyFilter, World
 from vla_ros.safety.chain import Pose
-from vla_ros.safety.core import look_in, make_core, Parts
-from vla_ros.safety.tick import look, make_work
+from vla_ros.safety.core import look_in, make_core, Parts, SIZES
+from vla_ros.safety.tick import look
+from vla_ros.safety.work import make_work
 
 
 def leaves(tree):
@@ -43,12 +44,15 @@ def test_parts_survive_in_shape_and_value(scene, robot, count):
     for leaf in leaves(work):
         leaf[...] = rng.integers(0, 9, leaf.shape)
     other = Pose(*(rng.normal(size=leaf.shape) for leaf in work.pose))
-    parts = Parts(scene.model.arm, scene.limits, world(count).bodies, scene.margins, work, other)
+    knobs = np.array(scene.knobs, dtype=np.float64)
+    parts = Parts(
+        scene.model.arm, scene.limits, world(count).bodies, scene.margins, knobs, work, other
+    )
     core, mine = make_core(parts)
     for before, after in zip(leaves(parts), leaves(mine), strict=True):
         np.testing.assert_array_equal(before, after)
     sizes = sum(leaf.size for leaf in leaves(mine) if isinstance(leaf, np.ndarray))
-    assert sizes == core.floats.size + core.ints.size  # every number has one place
+    assert sizes + 1 + SIZES == core.floats.size + core.ints.size  # every number has one place
 
 
 def test_views_are_of_the_buffer_and_stay_when_obstacles_move(scene):
@@ -66,16 +70,16 @@ def test_views_are_of_the_buffer_and_stay_when_obstacles_move(scene):
 
 def test_a_call_on_the_buffer_is_the_plain_call(robot, config):
     safety = SafetyFilter(robot, config)
-    scene, knobs = safety.scene, safety.selector.knobs
+    scene = safety.scene
     scene.set_world(world(2))
     rng, still = np.random.default_rng(3), np.zeros(robot.dof)
     plain = make_work(robot.dof, len(scene.model.capsules), len(scene.margins))
     for _ in range(20):
         q = rng.uniform(robot.limits('lower'), robot.limits('upper'))
-        got = look_in(scene.core, q, still, still, 0.005, 0.0, knobs)
+        got = look_in(scene.core, q, still, still, 0.005, 0.0)
         want = look(
             scene.model.arm, world(2).bodies, scene.limits, q, still, still, 0.005, 0.0,
-            scene.margins, knobs, plain,
+            scene.margins, scene.knobs, plain,
         )  # fmt: skip
         assert got == want
         for before, after in zip(leaves(plain), leaves(scene.work), strict=True):

@@ -403,7 +403,7 @@ def test_a_reset_in_collision_latches(safety, robot):
 def test_a_solver_that_fails_stops_the_arm(bench, monkeypatch):
     bench.goal(0.5)
     bench.run(50)
-    monkeypatch.setattr(bench.safety.selector._solver, 'solve', lambda problem: None)
+    monkeypatch.setattr(bench.safety.solver, 'solve', lambda program, rows: None)
     assert bench.settle() < 0.4 and bench.result.reason == 'solver'
 
 
@@ -414,7 +414,7 @@ def test_an_error_inside_stops_the_arm(bench, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError('of all things')
 
-    monkeypatch.setattr(filter_module, 'want_in', broken)
+    monkeypatch.setattr(filter_module, 'begin_in', broken)
     assert bench.settle() < 0.4
     assert bench.result.reason == 'internal' and 'of all things' in bench.result.message
 

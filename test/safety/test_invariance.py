@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from vla_ros.bench.control import without_stop
 from vla_ros.bench.episode import JERK
 from vla_ros.bench.invariance import GAINS, Invariance
 from vla_ros.bench.invariance import settings as range_of
 from vla_ros.bench.tally import Tally
 from vla_ros.obstacle import Obstacle
-from vla_ros.safety import Level, SafetyFilter, World
-from vla_ros.safety.selection import Selector, Verdict
-from vla_ros.safety.stop import Brake
+from vla_ros.safety import Level, World
 
 SEED = int(np.random.SeedSequence().generate_state(1)[0])  # another one in every run
 SHARE = 20_000  # ticks under one pair of period and gain
@@ -152,12 +151,7 @@ def test_the_stop_check_is_what_keeps_the_arm_apart(
 ):
     """The same adversary harms a filter whose check says yes to all, and not the whole one."""
 
-    class NoCheck(Selector):
-        def verify(self, motion, walk, velocity, rate):
-            return Verdict(Brake(rate=rate), -1, 0)
-
-    mutant = SafetyFilter(robot, config)
-    mutant.selector = NoCheck(robot, config, mutant.scene)
+    mutant = without_stop(robot, config)
     careless = Rollout(mutant, robot, oracle, adversary, state_of)
     broken = False
     try:

@@ -169,8 +169,8 @@ def test_what_is_held_may_press_into_the_table_by_a_little_and_no_more(
         rows = scene.rows(q, 0.0)
         still = np.zeros(robot.dof)
         row = look(
-            scene.arm, scene.bodies, shared_filter.selector.limits, q, still, still, 0.005, 0.0,
-            scene.margins, shared_filter.selector.knobs, scene.work,
+            scene.arm, scene.bodies, shared_filter.scene.limits, q, still, still, 0.005, 0.0,
+            scene.margins, shared_filter.scene.knobs, scene.work,
         )[-1]  # fmt: skip
         assert (row >= 0) == collides
         if collides:

@@ -13,7 +13,9 @@ from vla_ros.types import Array, PlanPieces, Trajectory
 # point would hold up all the good chunks that follow.
 FARTHEST = 4.0 * np.pi  # [rad] two turns; metres are smaller
 FASTEST = 100.0  # [rad/s]
-CLOSEST = 1e-3  # [s] points nearer than this would be a jump, at which the plan clock stands
+# An old point that is nearer to the first new one would make the seam a jump, at which the plan
+# clock stands: of a step of the new chunk, and for a chunk of one point in [s].
+SEAM, CLOSEST = 0.5, 1e-3
 FUTURE = 0.05  # [s] a stamp may be this much ahead: clocks reach processes at different times
 
 
@@ -75,8 +77,9 @@ class Sample:
 class Timeline:
     """Piecewise cubic joint positions over plan time, replaced chunk by chunk.
 
-    Points of the old chunk that are due before the first point of the new one stay; from there
-    on the new one counts. Held columns (the gripper) keep the value of the last point due.
+    Points of the old chunk that are due before the first point of the new one stay, but for one
+    right before it; from there on the new one counts. Held columns (the gripper) keep the value
+    of the last point due.
     """
 
     def __init__(self, joints: int, held: int = 1) -> None:
@@ -213,7 +216,7 @@ class Timeline:
         Acceleration is linear on a piece, so its ends tell; velocity is taken there and halfway.
         """
         old = self.pieces
-        keep = old.due < due[0] - CLOSEST
+        keep = old.due < due[0] - (SEAM * (due[1] - due[0]) if len(due) > 1 else CLOSEST)
         keep[: max(0, int(old.due.searchsorted(phi, side='right')) - 1)] = False  # long past
         slopes = trajectory.velocities
         if slopes is None:

@@ -128,7 +128,6 @@ class _Builder:
     def __init__(self, recording: Recording) -> None:
         self._recording, self._period = recording, recording.config.period
         self._safety = SafetyFilter(recording.robot, recording.config)
-        self._knobs = self._safety.selector.knobs  # settings as the core takes them
 
     def prepare(self, k: int) -> None:
         """Take the obstacles of tick k; not timed, as it happens at 30 Hz."""
@@ -140,6 +139,6 @@ class _Builder:
         work = scene.work
         count = look_in(
             scene.core, seen.position, seen.velocity, seen.acceleration, self._period,
-            scene.age(tick.now), self._knobs,
+            scene.age(tick.now),
         )[0]  # fmt: skip
         return seen.wanted, work.lo, work.hi, work.g[:count], work.bound[:count]

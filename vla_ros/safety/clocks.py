@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
-
-import numpy as np
 
 from vla_ros.safety.config import SafetyConfig
 
@@ -37,7 +36,7 @@ class Clocks:
         """Forget both clocks."""
         self._now: float | None = None
         self._elapsed = 0.0  # [s] of monotonic time
-        self._highest = -np.inf  # [s] offset of the clocks
+        self._highest = -math.inf  # [s] offset of the clocks
         self._credit = 0.0  # [s] of ROS time that is not integrated yet
         self._frozen = 0.0  # [s] since the ROS clock last moved
 
@@ -50,9 +49,9 @@ class Clocks:
         """
         period = self._period
         before = self._now
-        elapsed = min(max(dt, 0.0), LONGEST) if np.isfinite(dt) else 0.0
+        elapsed = min(max(dt, 0.0), LONGEST) if math.isfinite(dt) else 0.0
         wish = min(max(elapsed, 0.5 * period), 2.0 * period)
-        if not np.isfinite(now):
+        if not math.isfinite(now):
             return Tick(before or 0.0, wish, 'clock_step')
         if before is None:
             self._now, self._highest = now, now

@@ -12,17 +12,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vla_ros.safety.certify import certify, follow_at
 from vla_ros.safety.chain import Arm, Floats, Ints, Pose
 from vla_ros.safety.check import SCRATCH
 from vla_ros.safety.check_plan import FINEST
 from vla_ros.safety.compiled import compiled
+from vla_ros.safety.decide import begin, CHOSEN, finish, NOTHING
 from vla_ros.safety.distance import Solids
 from vla_ros.safety.limits import Limits
-from vla_ros.safety.tick import cut, look, walk, want, Work
-from vla_ros.safety.tick import VECTORS as NAMES
+from vla_ros.safety.stop import step
+from vla_ros.safety.tick import go_around, look, walk
+from vla_ros.safety.work import Knobs, knobs_in, NOTES, POINTS, Program, Work
+from vla_ros.safety.work import VECTORS as NAMES
 
 VECTORS = len(NAMES)  # buffers of shape (n,), one after the other
+KNOBS = len(Knobs._fields)
+SIZES = 7  # numbers at the head of `Core.ints`
 
 
 class Parts(NamedTuple):
@@ -32,33 +36,43 @@ class Parts(NamedTuple):
     limits: Limits
     solids: Solids
     margins: Floats  # (K,) [m]
+    knobs: Floats  # the fields of Knobs
     work: Work
     pose: Pose  # of the checks; that of `work` stays the arm's
 
 
+class Seen(NamedTuple):
+    """What the survey of scene and plan found; the rest is in the scene's buffers."""
+
+    smooth: bool  # whether the box keeps every jerk limit
+    kept: bool  # whether every margin is kept
+    least: int  # row of the smallest barrier, -1 for none
+    touching: int  # row in which the arm touches itself or the floor, -1 for none
+    gripper: float  # [m] held target of the gripper
+    sigma: float  # to go on with
+    tied: bool  # whether the reference is on the plan, and to stay there
+    hindered: float  # [s] for which the plan was held up
+    deviates: bool  # whether the arm goes around what holds it up
+
+
 class Core(NamedTuple):
-    """The values of `Parts`, one array after the other, and their sizes."""
+    """The values of `Parts`, one array after the other."""
 
     floats: Floats
-    ints: Ints
-    floor: float  # [m] of the arm
-    joints: int
-    capsules: int
-    pairs: int
-    floors: int  # capsules above the floor
-    moving: int
-    solids: int
-    rows: int
+    ints: Ints  # first: joints, capsules, pairs, floors, moving, solids and rows
 
 
 def make_core(parts: Parts) -> tuple[Core, Parts]:
     """Return a core with the values of some parts, and the parts as views of it."""
     arm = parts.arm
-    core = Core(
-        _joined(parts, np.float64), _joined(parts, np.int64), arm.floor, len(arm.turn),
-        len(arm.capsule_joint), len(arm.pairs), len(arm.above_floor), len(arm.moving),
-        len(parts.solids.kind), len(parts.margins),
+    sizes = (
+        len(arm.turn), len(arm.capsule_joint), len(arm.pairs), len(arm.above_floor),
+        len(arm.moving), len(parts.solids.kind), len(parts.margins),
     )  # fmt: skip
+    core = Core(
+        np.append(arm.floor, _joined(parts, np.float64)),
+        np.append(np.array(sizes), _joined(parts, np.int64)),
+    )
     return core, unpack.py_func(core)  # compiled, it could not hand arrays out
 
 
@@ -75,9 +89,9 @@ def _joined(parts: Any, kind: Any) -> Any:
 def unpack(core):
     """Return the parts of a core as views, in the order of their fields."""
     f, i = core.floats, core.ints
-    n, m, rows, solids = core.joints, core.capsules, core.rows, core.solids
-    a = 9 * n
-    turn = f[:a].reshape((n, 3, 3))
+    n, m, self_pairs, above, movers, solids, rows = i[0], i[1], i[2], i[3], i[4], i[5], i[6]
+    a, b = 1, SIZES
+    turn, a = f[a : a + 9 * n].reshape((n, 3, 3)), a + 9 * n
     offset, a = f[a : a + 3 * n].reshape((n, 3)), a + 3 * n
     axis, a = f[a : a + 3 * n].reshape((n, 3)), a + 3 * n
     ends_a, a = f[a : a + 3 * m].reshape((m, 3)), a + 3 * m
@@ -85,13 +99,13 @@ def unpack(core):
     radius, a = f[a : a + m], a + m
     lever, a = f[a : a + m * n].reshape((m, n)), a + m * n
     tool, a = f[a : a + 3], a + 3
-    joint, b = i[:m], m
-    pairs, b = i[b : b + 2 * core.pairs].reshape((core.pairs, 2)), b + 2 * core.pairs
-    floors, b = i[b : b + core.floors], b + core.floors
-    moving, b = i[b : b + core.moving], b + core.moving
+    joint, b = i[b : b + m], b + m
+    pairs, b = i[b : b + 2 * self_pairs].reshape((self_pairs, 2)), b + 2 * self_pairs
+    floors, b = i[b : b + above], b + above
+    moving, b = i[b : b + movers], b + movers
     arm = Arm(
         turn, offset, axis, joint, ends_a, ends_b, radius, lever, pairs, floors, moving,
-        core.floor, tool,
+        f[0], tool,
     )  # fmt: skip
     lower, a = f[a : a + n], a + n
     upper, a = f[a : a + n], a + n
@@ -117,6 +131,7 @@ def unpack(core):
         seen_radius,
     )  # fmt: skip
     margins, a = f[a : a + rows], a + rows
+    knobs, a = f[a : a + KNOBS], a + KNOBS
     turn, a = f[a : a + 9 * n].reshape((n, 3, 3)), a + 9 * n
     offset, a = f[a : a + 3 * n].reshape((n, 3)), a + 3 * n
     axis, a = f[a : a + 3 * n].reshape((n, 3)), a + 3 * n
@@ -125,7 +140,7 @@ def unpack(core):
     h, a = f[a : a + rows], a + rows
     g, a = f[a : a + rows * n].reshape((rows, n)), a + rows * n
     bound, a = f[a : a + rows], a + rows
-    which = i[b : b + rows]
+    which, b = i[b : b + rows], b + rows
     allowed, a = f[a : a + rows], a + rows
     again, a = f[a : a + rows], a + rows
     near, a = f[a : a + 3], a + 3
@@ -138,72 +153,87 @@ def unpack(core):
     high, a = f[a : a + FINEST * n].reshape((FINEST, n)), a + FINEST * n
     wide = max(n, 3)
     scratch, a = f[a : a + SCRATCH * wide].reshape((SCRATCH, wide)), a + SCRATCH * wide
+    stop_times, a = f[a : a + POINTS], a + POINTS
+    stop_places, a = f[a : a + POINTS * (n + 1)].reshape((POINTS, n + 1)), a + POINTS * (n + 1)
+    stop_speeds, a = f[a : a + POINTS * (n + 1)].reshape((POINTS, n + 1)), a + POINTS * (n + 1)
+    target, a = f[a : a + n + 1], a + n + 1
+    matrix, a = f[a : a + rows * (n + 1)].reshape((rows, n + 1)), a + rows * (n + 1)
+    under, a = f[a : a + n + 1 + rows], a + n + 1 + rows
+    over, a = f[a : a + n + 1 + rows], a + n + 1 + rows
+    packed, b = i[b : b + rows], b + rows
+    program = Program(target, matrix, under, over, packed)
+    notes = i[b : b + rows + n + NOTES]
     work = Work(
         now, h, g, bound, which, allowed, again, near, v[0], v[1], v[2], v[3], v[4], v[5], v[6],
-        v[7], v[8], v[9], v[10], v[11], v[12], linear, angular, nodes, times, low, high, scratch,
+        v[7], v[8], v[9], v[10], v[11], v[12], v[13], v[14], v[15], v[16], linear, angular, nodes,
+        times, low, high, scratch, stop_times, stop_places, stop_speeds, program, notes,
     )  # fmt: skip
     turn, a = f[a : a + 9 * n].reshape((n, 3, 3)), a + 9 * n
     offset, a = f[a : a + 3 * n].reshape((n, 3)), a + 3 * n
     axis, a = f[a : a + 3 * n].reshape((n, 3)), a + 3 * n
     ends, a = f[a : a + 6 * m].reshape((m, 2, 3)), a + 6 * m
-    return Parts(arm, limits, around, margins, work, Pose(turn, offset, axis, ends))
+    return Parts(arm, limits, around, margins, knobs, work, Pose(turn, offset, axis, ends))
 
 
 @compiled
-def look_in(core, q, v, acc, dt, age, knobs):
+def look_in(core, q, v, acc, dt, age):
     """See `look`."""
-    arm, limits, solids, margins, work, _ = unpack(core)
-    return look(arm, solids, limits, q, v, acc, dt, age, margins, knobs, work)
+    arm, limits, solids, margins, knobs, work, _ = unpack(core)
+    return look(arm, solids, limits, q, v, acc, dt, age, margins, knobs_in(knobs), work)
 
 
 @compiled
-def survey_in(core, plan, q, v, acc, phi, rate, dt, age, stopping, rejoin_accel, lag, knobs):
-    """See `look` and `walk`, which is left out where there is no plan; and the largest error.
+def begin_in(
+    core, plan, q, v, acc, phi, rate, dt, age, gripper, halting, straight, hindered, deviates
+):  # fmt: skip
+    """See `look`, `walk`, `go_around`, `begin`, `step`; only the first before a straight stop.
 
     Returns:
-        (count, smooth, kept, least, touching, free, slowed, low, grip, error): the error is that
-        of a joint [rad].
+        (seen, decision): the fields of Seen and of `decide.Decision`.
     """
-    arm, limits, solids, margins, work, _ = unpack(core)
+    arm, limits, solids, margins, numbers, work, pose = unpack(core)
+    knobs = knobs_in(numbers)
     count, smooth, kept, least, touching = look(
         arm, solids, limits, q, v, acc, dt, age, margins, knobs, work
     )
-    if len(plan.due) == 0:
-        return count, smooth, kept, least, touching, 0.0, 0.0, 0.0, 0.0, 0.0
+    if straight or touching >= 0 or len(plan.due) == 0:  # never look into an empty plan
+        seen = smooth, kept, least, touching, gripper, 0.0, False, hindered, deviates
+        return seen, NOTHING
     free, slowed, low, grip = walk(
-        arm, limits, plan, q, phi, rate, dt, stopping, count, rejoin_accel, lag, knobs, work
+        arm, limits, plan, q, phi, rate, dt, halting, count, knobs, work
     )
-    error = 0.0
-    for j in range(len(q)):
-        error = max(error, abs(work.error[j]))
-    return count, smooth, kept, least, touching, free, slowed, low, grip, error
-
-
-@compiled
-def want_in(core, plan, phi, rate, dt, tied, knobs):
-    """See `want`, and `cut` where the arm is not tied to the plan; say whether all is finite."""
-    arm, limits, _, _, work, _ = unpack(core)
-    want(plan, phi, rate, dt, work)
-    for j in range(len(work.wanted)):
-        if not np.isfinite(work.wanted[j]):
-            return False
-        work.desired[j] = work.wanted[j]
-    if not tied:
-        cut(arm, limits, work.desired, knobs, work)
-    return True
-
-
-@compiled
-def follow_in(core, plan, phi, wish, dt):
-    """See `follow_at`."""
-    return follow_at(plan, phi, wish, dt, unpack(core).work)
-
-
-@compiled
-def certify_in(core, plan, phi, rate, q, v, velocity, dt, age, on_way, knobs, fastest):
-    """See `certify`."""
-    arm, limits, solids, _, work, pose = unpack(core)
-    return certify(
-        arm, solids, limits, plan, phi, rate, q, v, velocity, dt, age, on_way, knobs, fastest,
-        work, pose,
+    if phi >= plan.due[0]:
+        gripper = min(max(grip, knobs.closed), knobs.open)
+    hindered, deviates, tied = go_around(
+        plan, phi, free, slowed, hindered, deviates, dt, knobs, work
+    )
+    sigma = slowed if knobs.ties and not deviates else free
+    decision = begin(
+        arm, solids, limits, plan, phi, sigma, low, q, v, acc, dt, age, tied, count, smooth, kept,
+        halting, knobs, work, pose,
     )  # fmt: skip
+    if decision[0] == CHOSEN:
+        step(limits, q, v, work.chosen, dt, gripper, work)
+    return (smooth, kept, least, touching, gripper, sigma, tied, hindered, deviates), decision
+
+
+@compiled
+def finish_in(
+    core, x, dual, rows, plan, q, v, acc, phi, sigma, dt, age, gripper, tied, smooth, kept, halting
+):  # fmt: skip
+    """See `finish`, and `step` where a velocity was chosen."""
+    arm, limits, solids, _, numbers, work, pose = unpack(core)
+    decision = finish(
+        x, dual, rows, arm, solids, limits, plan, phi, sigma, q, v, acc, dt, age, tied, smooth,
+        kept, halting, knobs_in(numbers), work, pose,
+    )  # fmt: skip
+    if decision[0] == CHOSEN:
+        step(limits, q, v, work.chosen, dt, gripper, work)
+    return decision
+
+
+@compiled
+def step_in(core, q, v, velocity, dt, gripper):
+    """See `step`."""
+    parts = unpack(core)
+    step(parts.limits, q, v, velocity, dt, gripper, parts.work)

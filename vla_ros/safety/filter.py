@@ -14,30 +14,43 @@ in a static world.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from vla_ros import paths
 from vla_ros.errors import ConfigError, ShapeError, UnknownNameError
 from vla_ros.robot import RobotSpec
+from vla_ros.safety.certify import ALONG_PLAN
 from vla_ros.safety.clocks import Clocks, Tick
 from vla_ros.safety.config import FAULTS, SafetyConfig, SETTINGS
-from vla_ros.safety.core import survey_in, want_in
-from vla_ros.safety.limits import differs, go_on, jerks, limits_of
+from vla_ros.safety.core import begin_in, finish_in, Seen, step_in
+from vla_ros.safety.decide import ASKS, Decision, NOT_FINITE, REFUSED, STILL, UNSOLVED
+from vla_ros.safety.limits import limits_of
 from vla_ros.safety.model import build_model
+from vla_ros.safety.notes import Notes
+from vla_ros.safety.qp import QpSolver
 from vla_ros.safety.result import Level, Plan, SafetyResult
 from vla_ros.safety.scene import Scene
-from vla_ros.safety.selection import Choice, Motion, PASSED, Seen, Selector, Walk
-from vla_ros.safety.stop import Brake, with_stop
-from vla_ros.safety.tick import knobs_of, tool_speed
+from vla_ros.safety.stop import Brake, command_of, go_on
+from vla_ros.safety.tick import tool_speed
 from vla_ros.safety.tracking import Tracking
 from vla_ros.safety.watchdog import Watchdog
+from vla_ros.safety.work import knobs_of
 from vla_ros.safety.world import World
 from vla_ros.types import Array, frozen, JointCommand, JointState, PlanPieces
 
-STILL = 1e-6  # [rad/s] slower is at rest
-ON_PLAN = 1e-7  # [rad] so near to the plan the reference is on it
+
+class Choice(NamedTuple):
+    """The velocity of one tick, what shaped it and the stop behind it."""
+
+    velocity: Array  # (dof,) [rad/s]
+    brake: Brake
+    share: float = 0.0  # 1: as wanted; less: blended towards the brake; 0: the brake itself
+    passed: bool = False  # the plan passed unchanged
+    active: tuple[str, ...] = ()  # what held it back, by name
+    slack: float = 0.0  # [m/s] largest violated row
+    checks: int = 0  # poses that the stop checks looked at
 
 
 class SafetyFilter:
@@ -53,10 +66,11 @@ class SafetyFilter:
         model = build_model(robot, paths.share() / 'urdf' / robot.urdf)
         limits = limits_of(robot)
         self._accel = limits.accel
-        self._lag = config.period + self._accel / robot.limits('jerk')
         self._grip = sorted((robot.gripper.closed, robot.gripper.open))
         self.scene = Scene(model, limits, config)
-        self.selector = Selector(robot, config, self.scene)
+        self.solver = QpSolver(robot.dof)
+        self._notes = Notes(robot, self.scene)
+        self._scale = 1.0  # largest sigma
         self._clocks = Clocks(config)
         self._watchdog = Watchdog(config, len(robot.joint_names))
         self._tracking = Tracking(model.arm.lever, config)
@@ -70,43 +84,35 @@ class SafetyFilter:
 
     def _warm_up(self) -> None:
         """Compile the core, so that the first tick is as fast as the others."""
-        n, config = len(self.robot.joint_names), self.config
+        n, dof = len(self.robot.joint_names), self.robot.dof
         due = np.array([-1.0, 0.0, 1.0])
-        points = np.append(self._q, 0.0) + 0.01 * due[:, None] * np.ones(n)
-        cubics = np.zeros((2, 4, n))
-        cubics[:, 0], cubics[:, 1] = points[:-1], 0.01
-        flat = np.zeros((2, n))
-        plan = PlanPieces(due, points, cubics, flat + 0.01, flat)
-        core, knobs, work = self.scene.core, self.selector.knobs, self.scene.work
-        for mode in ('path', 'cbf'):
-            self.selector.config, tied = replace(config, mode=mode), mode == 'path'
-            seen = self._survey(plan, 0.0, False)
-            want_in(core, plan, 0.0, 0.01, self._dt, tied, knobs)
-            work.desired[:] += 3.0 * self._accel  # more than the box allows
-            self.selector.choose(self._motion(), Walk(plan, 0.0, 0.01, 0.0, tied), seen)
-        self.selector.config = config
+        flat, still = np.zeros((2, n)), self._still
+        plan = PlanPieces(due, np.zeros((3, n)), np.zeros((2, 4, n)), flat, flat)
+        seen, _ = self._survey(plan, 0.0, True, False)
+        self._settle((np.zeros(dof + 1), np.zeros(dof + 1)), 0, plan, 0.0, seen, False)
         measured = frozen([*self._q, 0.0], (None,), 'warm-up')  # read-only, as joint states are
         self._tracking.error(self._now, measured[:-1])
-        differs(self._q, self._v, PASSED)
-        self._jerks(self._v)
-        go_on(self._q, self._v, self._v, self._dt)
-        with_stop(self._now, self._q, self._v, self._accel, self._dt, 0.0, Brake())
+        for stop in Brake(), Brake(plan, 0.0, 0.1, 1.0, still):
+            go_on(stop, still, self._accel, self._dt)
+            step_in(self.scene.core, self._q, still, still + 0.1, self._dt, 0.0)
+            command_of(self._now, self.scene.work, self._accel, 0.0, stop)
 
     def _take(self, config: SafetyConfig) -> None:
-        self.config = self.selector.config = config
-        self._rejoin = config.rejoin_acceleration * self._accel
+        self.config = config
         self._watchdog.config = config
         self._tracking.limit = config.tracking_limit
-        self.selector.knobs = knobs_of(config, self.speed_scale)
+        self.scene.tune(knobs_of(config, self._grip, self._scale))
+        self._hindered, self._deviates = 0.0, False  # [s] waited for a body to go; go around it
 
     @property
     def speed_scale(self) -> float:
         """Largest sigma, in (0, 1]; may be set at any time."""
-        return self.selector.knobs.scale
+        return self._scale
 
     @speed_scale.setter
     def speed_scale(self, scale: float) -> None:
-        self.selector.knobs = self.selector.knobs._replace(scale=min(max(scale, 0.0), 1.0))
+        self._scale = min(max(scale, 0.0), 1.0)
+        self.scene.tune(self.scene.knobs._replace(scale=self._scale))
 
     def retune(self, config: SafetyConfig) -> None:
         """Take other settings from the next tick on.
@@ -148,7 +154,7 @@ class SafetyFilter:
     def _restart(self, q: Array, gripper: float) -> None:
         self._q, self._v, self._acc = q, np.zeros_like(q), np.zeros_like(q)
         self._stop = Brake()  # what runs where the next velocity is refused
-        self._hindered, self._deviates = 0.0, False  # [s] waited for a body to go; go around it
+        self._hindered, self._deviates = 0.0, False
         self._gripper = min(max(gripper, self._grip[0]), self._grip[1])  # [m] held target
         self._rate, self._dt = 0.0, self.config.period  # of the time since the last tick
         self._now = 0.0  # [s] ROS time of the last tick
@@ -224,32 +230,47 @@ class SafetyFilter:
         inputs = self._inputs(state, plan, world, phi)
         if not world.problem:
             self.scene.set_world(world)
-        stopping = bool(self._latched) or bool(inputs)
-        seen = self._survey(plan.pieces, phi, stopping)
+        faults = [*self._latched, *inputs]
+        if not len(plan.pieces.due):
+            faults = faults or ['no_plan']
+        straight = any(self.config.faults[fault].stop == 'brake' for fault in faults)
+        seen, decision = self._survey(plan.pieces, phi, bool(faults), straight)
         if seen.touching >= 0:
             self._latched.setdefault('in_collision', self.scene.name(seen.touching))
-        faults = [*self._latched, *inputs]
-        straight = any(self.config.faults[fault].stop == 'brake' for fault in faults)
-        if straight or not len(plan.pieces.due):  # the core must never look into an empty plan
-            return self._brake(faults or ['no_plan'], phi, seen)
-        return self._follow(plan, phi, faults, seen)
+            faults.append('in_collision')
+        if straight or seen.touching >= 0 or not len(plan.pieces.due):
+            return self._brake(faults, phi, seen)
+        return self._follow(plan, phi, faults, seen, decision)
 
     def _coast(self, plan: Plan, phi: float, seconds: float) -> float:
         """Run the last stop for as long as the arm has, and return the plan clock [s]."""
         while seconds > 0.0:
             self._dt = min(seconds, self.config.period)
             seconds -= self._dt
-            before, choice = self._v, self.selector.run(self._motion(), self._stop)
-            self._integrate(choice)
+            before = self._v
+            self._move(self._stopping())
             self._q = self._q + 0.5 * self._dt * (before - self._v)  # as the command's cubic runs
-            phi = plan.advance(self._now, choice.rate, self._dt)
+            phi = plan.advance(self._now, self._rate, self._dt)
         return phi
 
-    def _survey(self, pieces: PlanPieces, phi: float, stopping: bool) -> Seen:
-        scene = self.scene
-        return Seen(*survey_in(
-            scene.core, pieces, self._q, self._v, self._acc, phi, self._rate, self._dt,
-            scene.age(self._now), stopping, self._rejoin, self._lag, self.selector.knobs,
+    def _survey(
+        self, pieces: PlanPieces, phi: float, halting: bool, straight: bool
+    ) -> tuple[Seen, Decision]:
+        seen, decision = begin_in(
+            self.scene.core, pieces, self._q, self._v, self._acc, phi, self._rate, self._dt,
+            self.scene.age(self._now), self._gripper, halting, straight, self._hindered,
+            self._deviates,
+        )  # fmt: skip
+        return Seen(*seen), Decision(*decision)
+
+    def _settle(
+        self, answer: tuple[Array, Array], rows: int, pieces: PlanPieces, phi: float, seen: Seen,
+        halting: bool,
+    ) -> Decision:  # fmt: skip
+        return Decision(*finish_in(
+            self.scene.core, *answer, rows, pieces, self._q, self._v, self._acc, phi, seen.sigma,
+            self._dt, self.scene.age(self._now), seen.gripper, seen.tied, seen.smooth, seen.kept,
+            halting,
         ))  # fmt: skip
 
     def _inputs(self, state: JointState | None, plan: Plan, world: World, phi: float) -> list[str]:
@@ -269,81 +290,61 @@ class SafetyFilter:
                 self._latched.setdefault(fault, '')
         return [fault for fault in faults if fault and fault not in self._latched]
 
-    def _follow(self, plan: Plan, phi: float, faults: list[str], seen: Seen) -> SafetyResult:
+    def _follow(
+        self, plan: Plan, phi: float, faults: list[str], seen: Seen, decision: Decision
+    ) -> SafetyResult:
         """Walk the plan, or slow down along it where a fault says so."""
-        dt, work, config, pieces = self._dt, self.scene.work, self.config, plan.pieces
-        until = plan.start - phi
-        on_plan = until <= 0.0 and seen.error < ON_PLAN
-        self._decide(seen.free, seen.slowed, dt)
-        ties = config.mode in ('path', 'path+cbf')
-        rate = seen.slowed if ties and not self._deviates else seen.free
-        tied = ties and on_plan and not self._deviates
-        if tied:
-            work.back[:] = 0.0
-        if not want_in(self.scene.core, pieces, phi, rate, dt, tied, self.selector.knobs):
+        work, pieces = self.scene.work, plan.pieces
+        self._hindered, self._deviates = seen.hindered, seen.deviates
+        if decision.status == NOT_FINITE:
             return self._brake([*faults, 'plan_nonfinite'], phi, seen)
-        way = Walk(pieces, phi, rate, seen.low, tied)
-        choice = self.selector.choose(self._motion(), way, seen)
-        if choice is None:
+        if decision.status == ASKS:
+            rows = decision.rows
+            answer = self.solver.solve(work.program, rows)
+            if answer is not None:
+                decision = self._settle(answer, rows, pieces, phi, seen, bool(faults))
+        if decision.status in (ASKS, UNSOLVED):
             self._latched.setdefault('solver', 'no answer passed its check')
             return self._brake([*faults, 'solver'], phi, seen)
-        if choice.share > 0.0 and not seen.smooth and self._jerks(choice.velocity):
-            choice = choice._replace(share=0.0, active=(*choice.active, 'limit/jerk'))
-        if phi >= plan.start:
-            self._gripper = min(max(seen.grip, self._grip[0]), self._grip[1])
-        if choice.share == 0.0:
-            self._hindered += dt
-            refused = self.selector.run(self._motion(), self._stop)
-            refused = refused._replace(active=choice.active, checks=choice.checks)
-            return self._move(refused, [*faults, 'stop_not_verified'], phi, seen, work.wanted)
-        if choice.share < 1.0 and not tied and self._jerks(choice.velocity):
-            faults = [*faults, 'stop_not_verified']  # blended so far that it is a brake
-        if faults and np.abs(choice.velocity).max() < STILL:
-            choice = choice._replace(velocity=np.zeros(self.robot.dof))
-        return self._move(choice, faults, phi, seen, work.wanted)
+        self._gripper = seen.gripper
+        active = self._notes.names(decision.notes)
+        if decision.status == REFUSED:
+            self._hindered += self._dt
+            choice = self._stopping()._replace(active=active, checks=decision.checks)
+            faults = [*faults, 'stop_not_verified']
+            return self._report(self._move(choice), faults, phi, choice, seen, work.wanted)
+        if decision.jerky:
+            faults = [*faults, 'stop_not_verified']
+        stop = Brake(rate=decision.rate)
+        if decision.stop == ALONG_PLAN:
+            ahead = phi + decision.rate * self._dt
+            stop = Brake(pieces, ahead, decision.rate, decision.slowing, work.rest.copy())
+        choice = Choice(
+            work.chosen.copy(), stop, decision.share, decision.passed, active, decision.slack,
+            decision.checks,
+        )  # fmt: skip
+        return self._report(self._moved(choice), faults, phi, choice, seen, work.wanted)
 
-    def _decide(self, free: float, slowed: float, dt: float) -> None:
-        """Go around a body that has held the plan up for long; go back to the plan behind it."""
-        config = self.config
-        if config.mode != 'path+cbf':
-            self._deviates = False
-            return
-        if slowed < min(config.slow_rate, free):
-            self._hindered += dt
-        elif self._hindered > 0.0:
-            self._hindered = max(0.0, self._hindered - dt)
-        if self._hindered >= config.slow_patience:
-            self._hindered, self._deviates = config.slow_patience, True
-        elif self._hindered == 0.0:
-            self._deviates = False
-
-    def _jerks(self, velocity: Array) -> bool:
-        jerk = self.scene.limits.jerk
-        return bool(jerks(velocity, self._v, self._acc, jerk, self._dt, PASSED))
-
-    def _motion(self) -> Motion:
-        return Motion(self._q, self._v, self._acc, self._now, self._dt)
+    def _stopping(self) -> Choice:
+        """Go on with the stop that was verified with the command before."""
+        return Choice(*go_on(self._stop, self._v, self._accel, self._dt))
 
     def _brake(self, faults: list[str], phi: float, seen: Seen | None) -> SafetyResult:
-        """Run the stop that was verified with the command before."""
-        choice = self.selector.run(self._motion(), self._stop)
-        return self._move(choice, faults, phi, seen, self._still)
+        choice = self._stopping()
+        return self._report(self._move(choice), faults, phi, choice, seen, self._still)
 
-    def _move(
-        self, choice: Choice, faults: list[str], phi: float, seen: Seen | None, nominal: Array
-    ) -> SafetyResult:
-        """Integrate the reference and wrap it up with its stop."""
-        self._integrate(choice)
-        command = with_stop(
-            self._now, self._q, self._v, self._accel, self._dt, self._gripper, choice.brake
-        )
-        return self._report(command, faults, phi, choice, seen, nominal)
+    def _move(self, choice: Choice) -> JointCommand:
+        """Step at a velocity that the core does not know yet, and return the command."""
+        step_in(self.scene.core, self._q, self._v, choice.velocity, self._dt, self._gripper)
+        return self._moved(choice)
 
-    def _integrate(self, choice: Choice) -> None:
-        v, dt = choice.velocity, self._dt
-        self._q, self._acc = go_on(self._q, self._v, v, dt)
-        self._v, self._rate, self._stop = v, choice.rate, choice.brake
+    def _moved(self, choice: Choice) -> JointCommand:
+        """Take over the step that the core has made, and return its command with its stop."""
+        work, stop = self.scene.work, choice.brake
+        self._q, self._acc = work.place.copy(), work.bend.copy()
+        self._v, self._rate, self._stop = choice.velocity, stop.rate, stop
         self._tracking.add(self._now, self._q)
+        return command_of(self._now, work, self._accel, self._gripper, stop)
 
     def _report(
         self,
@@ -365,10 +366,10 @@ class SafetyFilter:
             level, reason = Level(table[faults[0]].level), faults[0]
             detail = self._latched.get(reason, '') or ', '.join(active)
             message = table[reason].message + (f': {detail}' if detail else '')
-        elif choice and differs(filtered, nominal, PASSED):
+        elif choice and not choice.passed:
             level, reason = Level.S1_FILTERED, 'deviated'
             message = f'held by {", ".join(active)}' if active else 'velocity limit'
-        elif self._rate < self.speed_scale:
+        elif self._rate < self._scale:
             level, reason, message = Level.S1_FILTERED, 'slowed', 'the plan clock is slowed'
         if self.config.mode == 'off' and level < Level.S2_VERIFIED_BRAKE:
             level, reason = Level.S1_FILTERED, 'off'

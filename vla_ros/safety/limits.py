@@ -9,7 +9,7 @@ import numpy as np
 
 from vla_ros.robot import RobotSpec
 from vla_ros.safety.chain import Floats
-from vla_ros.safety.compiled import allocating, compiled
+from vla_ros.safety.compiled import compiled
 
 
 class Limits(NamedTuple):
@@ -134,20 +134,6 @@ def jerks(velocity, v, acc, jerk, dt, tolerance):
         if abs((velocity[j] - v[j]) / dt - acc[j]) > jerk[j] * dt + tolerance:
             return True
     return False
-
-
-@allocating
-def go_on(q: Floats, v: Floats, velocity: Floats, dt: float) -> tuple[Floats, Floats]:
-    """Return pose and acceleration (n,) after a step of dt at `velocity`; a stop ends at rest."""
-    place, acc = np.empty_like(q), np.zeros_like(q)
-    moves = False
-    for j in range(len(q)):
-        place[j] = q[j] + dt * velocity[j]
-        moves = moves or velocity[j] != 0.0
-    if moves:
-        for j in range(len(q)):
-            acc[j] = (velocity[j] - v[j]) / dt
-    return place, acc
 
 
 @compiled

@@ -55,20 +55,25 @@ def plan_peaks(plan: PlanPieces, phi: float, ahead: float, fast: Floats, hard: F
 
 
 @compiled
-def rejoin(error: Floats, accel: Floats, lag: Floats, share: float, out: Floats) -> None:
+def rejoin(
+    error: Floats, accel: Floats, jerk: Floats, part: float, dt: float, share: float, out: Floats
+) -> None:
     """Fill kappa(e) = sign(e) min(a (-tau + sqrt(tau^2 + 2 |e| / a)), share |e|) [rad/s].
 
     The fastest speed from which a stop with a, begun tau later, ends at e = 0; nothing at e = 0.
+    tau is a tick and the time that the jerk limit takes to build up the full acceleration.
 
     Args:
         error: (dof,) [rad] plan less reference.
-        accel: (dof,) [rad/s^2] a.
-        lag: (dof,) [s] tau, a tick and the time that the jerk limit takes to build up a.
+        accel: (dof,) [rad/s^2] limits.
+        jerk: (dof,) [rad/s^3] limits.
+        part: Of the acceleration that a is.
+        dt: A tick [s].
         share: [1/s] largest share of the error to go in a second.
         out: (dof,) [rad/s].
     """
     for j in range(len(error)):
-        size, a, tau = abs(error[j]), accel[j], lag[j]
+        size, a, tau = abs(error[j]), part * accel[j], dt + accel[j] / jerk[j]
         speed = a * (math.sqrt(tau * tau + 2.0 * size / a) - tau)
         out[j] = math.copysign(min(speed, share * size), error[j])
 

@@ -15,7 +15,7 @@ from vla_ros.safety.limits import Limits
 from vla_ros.safety.margins import margins_of
 from vla_ros.safety.model import CollisionModel, with_held
 from vla_ros.safety.rows import build_rows
-from vla_ros.safety.tick import make_work
+from vla_ros.safety.work import Knobs, knobs_of, make_work
 from vla_ros.safety.world import World
 from vla_ros.types import Array
 
@@ -58,7 +58,7 @@ class Scene:
         self._empty, self.limits, self._config = model, limits, config
         self._world: World | None = None
         self._grip: tuple[object, ...] = (False, ())  # what the model in use holds
-        self.model = model
+        self.model, self.knobs = model, knobs_of(config, (0.0,), 1.0)
         self.set_world(World())
 
     def set_world(self, world: World) -> None:
@@ -88,10 +88,11 @@ class Scene:
         model, n = self.model, len(self.limits.accel)
         self.fixed = len(model.names)  # rows that do not come from obstacles
         work = make_work(n, len(model.capsules), len(margins))
-        parts = Parts(model.arm, self.limits, seen, margins, work, work.pose)
+        knobs = np.array(self.knobs, dtype=np.float64)
+        parts = Parts(model.arm, self.limits, seen, margins, knobs, work, work.pose)
         self.core, mine = make_core(parts)
         self.arm, self.bodies, self.margins = mine.arm, mine.solids, mine.margins
-        self.work, self.pose = mine.work, mine.pose
+        self.work, self.pose, self._numbers = mine.work, mine.pose, mine.knobs
 
     def broken_by(self, config: SafetyConfig, q: Array, now: float) -> str:
         """Return the row that the margins of other settings would break now, empty for none.
@@ -105,6 +106,11 @@ class Scene:
         h = self.rows(q, now).clearance
         broken = np.flatnonzero((h < margins) & (h >= self.margins))
         return self.name(int(broken[0])) if len(broken) else ''
+
+    def tune(self, knobs: Knobs) -> None:
+        """Take other numbers for the core."""
+        self.knobs = knobs
+        self._numbers[:] = knobs
 
     def set_config(self, config: SafetyConfig) -> None:
         """Take other margins."""

@@ -11,6 +11,7 @@ from vla_ros.safety.check_plan import rest_time
 from vla_ros.safety.compiled import compiled
 from vla_ros.safety.limits import stop_time
 from vla_ros.safety.pace import plan_at
+from vla_ros.safety.work import Work
 from vla_ros.types import Array, JointCommand, PlanPieces
 
 SHARES = (0.0, 0.5, 1.0)  # of the time of a straight stop, where it has a point
@@ -28,64 +29,92 @@ class Brake(NamedTuple):
     rest: Array | None = None  # (dof,) [rad/s] velocity that is not the plan's
 
 
-def brake(v: Array, accel: Array, dt: float) -> Array:
-    """Return the next velocity of a straight stop: v max(0, 1 - dt / T), T = max |v_j| / a_j.
+@compiled
+def step(limits, q, v, velocity, dt, gripper, work):
+    """Fill pose and acceleration after a step, and the points of its straight stop.
+
+    q(t) = q + v (t - t^2 / (2 T)), v(t) = v (1 - t / T) for t in [0, T] after the first point; a
+    cubic between the points is the stop itself. All points are one where the step ends at rest.
 
     Args:
-        v: (dof,) [rad/s].
-        accel: (dof,) [rad/s^2].
-        dt: [s].
+        limits: Of the joints.
+        q: (n,) [rad] before the step.
+        v: (n,) [rad/s] before the step.
+        velocity: (n,) [rad/s] of the step.
+        dt: Length of the step [s].
+        gripper: Held target of the gripper [m].
+        work: Buffers.
     """
-    stop = stop_time(v, accel)
-    return v * (1.0 - dt / stop) if stop > dt else np.zeros_like(v)
+    n, stop = len(q), stop_time(velocity, limits.accel)
+    for j in range(n):
+        work.place[j] = q[j] + dt * velocity[j]
+        work.bend[j] = (velocity[j] - v[j]) / dt if stop > 0.0 else 0.0
+    lasts = max(stop, SHORTEST) if stop > 0.0 else 0.0
+    for k in range(len(SHARES)):
+        share = SHARES[k]
+        work.stop_times[k] = dt + share * lasts
+        for j in range(n):
+            far = share * lasts * (1.0 - 0.5 * share)
+            work.stop_places[k, j] = work.place[j] + far * velocity[j]
+            work.stop_speeds[k, j] = (1.0 - share) * velocity[j]
+        work.stop_places[k, n], work.stop_speeds[k, n] = gripper, 0.0
 
 
-def with_stop(
-    stamp: float, q: Array, v: Array, accel: Array, dt: float, gripper: float, stop: Brake
+def command_of(
+    stamp: float, work: Work, accel: Array, gripper: float, stop: Brake
 ) -> JointCommand:
-    """Return the command (q, v), due after dt, and the stop that follows it.
+    """Return the step that is in the buffers as a command, with the stop that follows it.
 
-    Straight: q(t) = q + v (t - t^2 / (2 T)), v(t) = v (1 - t / T) for t in [0, T] after row 0;
-    a cubic between the points is the stop itself. Along the plan: q(t) = q + p(phi(t)) - p(phi) +
-    rest way(t), at more points.
+    Along the plan: q(t) = q + p(phi(t)) - p(phi) + rest way(t), at more points than straight.
 
     Args:
         stamp: ROS time of the tick [s].
-        q: (dof,) [rad].
-        v: (dof,) [rad/s].
-        accel: (dof,) [rad/s^2].
-        dt: Time from the stamp to row 0 [s].
+        work: Buffers that `step` filled.
+        accel: (dof,) [rad/s^2] of a brake.
         gripper: Held target of the gripper [m].
         stop: What follows.
     """
-    lasts = stop_time(v, accel)
-    if stop.plan is None or stop.rest is None or lasts == 0.0:
-        count, n = len(SHARES) if lasts > 0.0 else 1, len(q) + 1
-        times, positions, velocities = np.empty(count), np.empty((count, n)), np.empty((count, n))
-        straight_stop(q, v, max(lasts, SHORTEST), dt, gripper, times, positions, velocities)
-    else:
-        times, places, speeds = _along_plan(q, accel, stop.plan, stop, stop.rest)
-        speeds[0] = v  # of the tick: what the plan's slope says is a tick's bend away from it
-        times += dt
-        positions = np.full((len(times), len(q) + 1), gripper)
+    times, positions, velocities = work.stop_times, work.stop_places, work.stop_speeds
+    moves = times[-1] > times[0]
+    if moves and stop.plan is not None and stop.rest is not None:
+        after, places, speeds = _along_plan(work.place, accel, stop.plan, stop, stop.rest)
+        speeds[0] = velocities[0, :-1]  # the plan's slope is a tick's bend away from it
+        times = after + times[0]
+        positions = np.full((len(times), len(places[0]) + 1), gripper)
         velocities = np.zeros_like(positions)
         positions[:, :-1], velocities[:, :-1] = places, speeds
+    else:
+        count = len(times) if moves else 1
+        times, positions, velocities = times[:count], positions[:count], velocities[:count]
+        times, positions, velocities = times.copy(), positions.copy(), velocities.copy()
     # They are the command's own; what is read-only it does not copy.
     times.flags.writeable = positions.flags.writeable = velocities.flags.writeable = False
     return JointCommand(stamp, times, positions, velocities)
 
 
-@compiled
-def straight_stop(q, v, stop, dt, gripper, times, positions, velocities):
-    """Fill times (T,) [s], positions and velocities (T, n) of a step and its straight stop."""
-    n = len(q)
-    for k in range(len(times)):
-        share = SHARES[k]
-        times[k] = dt + share * stop
-        for j in range(n):
-            positions[k, j] = q[j] + share * stop * (1.0 - 0.5 * share) * v[j]
-            velocities[k, j] = (1.0 - share) * v[j]
-        positions[k, n], velocities[k, n] = gripper, 0.0
+def go_on(stop: Brake, v: Array, accel: Array, dt: float) -> tuple[Array, Brake]:
+    """Return the next velocity (dof,) [rad/s] of a verified stop, and how it goes on.
+
+    Straight: v max(0, 1 - dt / T), T = max |v_j| / a_j.
+
+    Args:
+        stop: The stop.
+        v: (dof,) [rad/s] now.
+        accel: (dof,) [rad/s^2].
+        dt: [s].
+    """
+    if stop.plan is None or stop.rest is None:
+        time = stop_time(v, accel)
+        share = 1.0 - dt / time if time > dt else 0.0
+        return share * v, Brake(rate=share * stop.rate)
+    rate = max(0.0, stop.rate - stop.slowing * dt)
+    late = rest_time(stop.rest, accel)
+    rest = stop.rest * max(0.0, 1.0 - dt / late) if late > 0.0 else stop.rest
+    here, there, unused = np.empty_like(rest), np.empty_like(rest), np.empty_like(rest)
+    phi = stop.phi + rate * dt
+    plan_at(stop.plan, stop.phi, here, unused)
+    plan_at(stop.plan, phi, there, unused)
+    return (there - here) / dt + rest, stop._replace(phi=phi, rate=rate, rest=rest)
 
 
 def _along_plan(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
-from vla_ros.safety.chain import Floats, Ints, Pose
-from vla_ros.safety.check import CONTACT, SCRATCH
-from vla_ros.safety.check_plan import CLOCK_SHARE, FINEST
+from vla_ros.safety.check import CONTACT
+from vla_ros.safety.check_plan import CLOCK_SHARE
 from vla_ros.safety.compiled import compiled
-from vla_ros.safety.config import SafetyConfig
 from vla_ros.safety.distance import put_at
 from vla_ros.safety.limits import excess_of, limit_box, stop_time
 from vla_ros.safety.pace import (
@@ -20,7 +17,6 @@ from vla_ros.safety.pace import (
     plan_peaks,
     rate_range,
     rejoin,
-    SLOWEST,
     wanted_rate,
 )
 from vla_ros.safety.rows import build_rows
@@ -28,100 +24,8 @@ from vla_ros.safety.separation import allowed_share, fastest_point, NOBODY
 
 AHEAD = 0.3  # [s] of the plan that its pace looks ahead
 CAUTION = 0.999  # of the tool's speed, for what it gains within a tick
+ON_PLAN = 1e-7  # [rad] so near to the plan the reference is on it
 RECOVERING = 1e-9  # [m] a clearance below its margin may shrink by no more than this
-
-
-class Knobs(NamedTuple):
-    """Numbers of the configuration that a tick needs."""
-
-    gamma: float  # [1/s] of the barriers
-    reach: float  # [m] at which a clearance becomes a row
-    glide: float  # [m] beyond a margin that the program keeps
-    recover: float  # [rad/s] fastest motion back into the limits
-    rise: float  # [1/s] largest increase of sigma
-    lag_limit: float  # [rad] error at which the plan waits
-    slowest: float  # sigma below which the plan's own acceleration is not waited for
-    tool_speed: float  # [m/s] largest speed of the tool centre
-    scale: float  # largest sigma, in (0, 1]
-    walking: float  # [m/s] speed of a person at least
-    reaction: float  # [s] of sensors and drivers
-    intrusion: float  # [m] of a person beyond what is seen
-
-
-def knobs_of(config: SafetyConfig, scale: float) -> Knobs:
-    """Return the numbers of a configuration, and the largest sigma."""
-    return Knobs(
-        gamma=config.barrier_gain,
-        reach=config.row_reach,
-        glide=config.glide,
-        recover=config.recover_velocity,
-        rise=config.rate_rise,
-        lag_limit=config.lag_limit,
-        slowest=SLOWEST,
-        tool_speed=config.tool_speed,
-        scale=scale,
-        walking=config.person_speed,
-        reaction=config.reaction_time,
-        intrusion=config.intrusion,
-    )
-
-
-class Work(NamedTuple):
-    """Buffers of a tick for n joints, K rows and m capsules."""
-
-    pose: Pose
-    h: Floats  # (K,) [m] clearances
-    g: Floats  # (K, n) [m/rad] rows of the program, the first `count` of them
-    bound: Floats  # (K,) [m/s]
-    which: Ints  # (K,) which of the K each row is
-    allowed: Floats  # (K,) [m] clearance that a stop must keep
-    again: Floats  # (K,) of the checks
-    person: Floats  # (3,) nearest one: distance [m], speed [m/s], our time to react [s]
-    lo: Floats  # (n,) [rad/s] box
-    hi: Floats  # (n,) [rad/s]
-    here: Floats  # (n,) [rad] p(phi)
-    slope: Floats  # (n,) [rad/s] p'(phi)
-    error: Floats  # (n,) [rad] p(phi) less reference
-    back: Floats  # (n,) [rad/s] way back to the plan
-    fast: Floats  # (n,) [rad/s] largest |p'| soon
-    hard: Floats  # (n,) [rad/s^2] largest |p''| soon
-    chord: Floats  # (n,) [rad/s] (p(phi + sigma dt) - p(phi)) / dt
-    wanted: Floats  # (n,) [rad/s] chord and way back
-    desired: Floats  # (n,) [rad/s] the same, cut to the limits of joints, tool and persons
-    rest: Floats  # (n,) [rad/s] part of a velocity that is not the plan's
-    spare: Floats  # (n,)
-    linear: Floats  # (n + 1, 3) of the checks
-    angular: Floats  # (n + 1, 3)
-    nodes: Floats  # (FINEST + 1, n)
-    times: Floats  # (FINEST + 1,)
-    low: Floats  # (FINEST, n)
-    high: Floats  # (FINEST, n)
-    scratch: Floats  # (SCRATCH, n or 3), what a function needs within itself
-
-
-VECTORS = (  # the buffers of shape (n,)
-    'lo', 'hi', 'here', 'slope', 'error', 'back', 'fast', 'hard', 'chord', 'wanted', 'desired',
-    'rest', 'spare',
-)  # fmt: skip
-
-
-def make_work(joints: int, capsules: int, rows: int) -> Work:
-    """Return buffers of zeros."""
-    n = joints
-    pose = Pose(
-        np.zeros((n, 3, 3)), np.zeros((n, 3)), np.zeros((n, 3)), np.zeros((capsules, 2, 3))
-    )
-    vectors = {name: np.zeros(n) for name in VECTORS}
-    return Work(
-        pose=pose, h=np.zeros(rows), g=np.zeros((rows, n)), bound=np.zeros(rows),
-        which=np.zeros(rows, np.int64), allowed=np.zeros(rows), again=np.zeros(rows),
-        person=np.array([NOBODY, 0.0, 0.0]),
-        linear=np.zeros((n + 1, 3)), angular=np.zeros((n + 1, 3)),
-        nodes=np.zeros((FINEST + 1, n)), times=np.zeros(FINEST + 1),
-        low=np.zeros((FINEST, n)), high=np.zeros((FINEST, n)),
-        scratch=np.zeros((SCRATCH, max(n, 3))),
-        **vectors,
-    )  # fmt: skip
 
 
 @compiled
@@ -209,7 +113,7 @@ def tool_speed(arm, pose, v):
 
 @compiled
 def walk(
-    arm, limits, plan, q, phi, rate, dt, stopping, count, rejoin_accel, lag, knobs, work
+    arm, limits, plan, q, phi, rate, dt, stopping, count, knobs, work
 ):  # fmt: skip
     """Fill p, p', error and way back at plan time phi; say how fast the plan may go on.
 
@@ -229,7 +133,7 @@ def walk(
     share = math.inf
     if until > 0.0:  # spread the way to the first point over the time there is
         share = max(rate, knobs.rise * dt) / until
-    rejoin(work.error, rejoin_accel, lag, share, work.back)
+    rejoin(work.error, limits.accel, limits.jerk, knobs.rejoin, knobs.period, share, work.back)
     plan_peaks(plan, phi, AHEAD, work.fast, work.hard)
     # The plan waits for an arm that it leaves behind, not for one that it comes back to.
     lag_limit = knobs.lag_limit if until <= 0.0 and parting >= 0.0 else math.inf
@@ -255,6 +159,39 @@ def walk(
     low, high = rate_range(rate, work.slope, limits.accel, knobs.rise, dt)
     grip = plan_grip(plan, phi, n)
     return min(max(free, low), high), min(max(slowed, low), high), low, grip
+
+
+@compiled
+def go_around(plan, phi, free, slowed, hindered, deviates, dt, knobs, work):
+    """Leave the plan's way where a body has held it up for long, until on the plan behind it.
+
+    Args:
+        plan: Its cubics.
+        phi: Plan time [s].
+        free: sigma that joints, tool and persons allow.
+        slowed: sigma that the rows allow too.
+        hindered: For how long the plan was held up [s].
+        deviates: Whether the arm goes around now.
+        dt: [s].
+        knobs: Settings.
+        work: Buffers that `walk` filled.
+
+    Returns:
+        (hindered, deviates, tied): the same after this tick, and whether the reference is on the
+        plan and to stay there.
+    """
+    on_plan = phi >= plan.due[0]
+    for j in range(len(work.error)):
+        on_plan = on_plan and abs(work.error[j]) < ON_PLAN
+    if slowed < min(knobs.held_up, free):
+        hindered += dt
+    else:
+        hindered = max(0.0, hindered - dt)
+    if hindered >= knobs.patience:
+        hindered, deviates = knobs.patience, True
+    elif hindered == 0.0 and on_plan:
+        deviates = False
+    return hindered, deviates, knobs.ties and on_plan and not deviates
 
 
 @compiled

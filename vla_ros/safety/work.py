@@ -1,0 +1,174 @@
+"""The buffers of a tick and the numbers that it needs, as compiled code takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from vla_ros.safety.chain import Floats, Ints, Pose
+from vla_ros.safety.check import SCRATCH
+from vla_ros.safety.check_plan import FINEST
+from vla_ros.safety.compiled import compiled
+from vla_ros.safety.config import SafetyConfig
+from vla_ros.safety.pace import SLOWEST
+from vla_ros.safety.separation import NOBODY
+
+NOTES = 8  # reasons of one tick at most, besides rows and joints
+POINTS = 3  # of a straight stop
+FREE = 1e30  # no bound, to the solver
+
+
+class Knobs(NamedTuple):
+    """Numbers of the configuration that a tick needs."""
+
+    gamma: float  # [1/s] of the barriers
+    reach: float  # [m] at which a clearance becomes a row
+    glide: float  # [m] beyond a margin that the program keeps
+    recover: float  # [rad/s] fastest motion back into the limits
+    rise: float  # [1/s] largest increase of sigma
+    lag_limit: float  # [rad] error at which the plan waits
+    slowest: float  # sigma below which the plan's own acceleration is not waited for
+    tool_speed: float  # [m/s] largest speed of the tool centre
+    scale: float  # largest sigma, in (0, 1]
+    walking: float  # [m/s] speed of a person at least
+    reaction: float  # [s] of sensors and drivers
+    intrusion: float  # [m] of a person beyond what is seen
+    ties: bool  # on the plan's way only sigma gives way
+    deviates: bool  # the program may leave the plan's way at all
+    patience: float  # [s] that a body may hold up the plan; then the arm goes around it
+    held_up: float  # sigma below which it does
+    along: bool  # only a stop along the plan counts
+    blends: int  # how many shares of what is wanted are tried
+    verified: bool  # a stop behind the velocity must be clear
+    slack: float  # root of the weight of the program's slack [(rad/s) / (m/s)]
+    rejoin: float  # of the acceleration, on the way back to the plan
+    period: float  # [s] of a tick
+    closed: float  # [m] least place of the gripper
+    open: float  # [m] largest
+
+
+def knobs_of(config: SafetyConfig, grip: Sequence[float], scale: float) -> Knobs:
+    """Return the numbers of a configuration, the places of a gripper and the largest sigma."""
+    return Knobs(
+        gamma=config.barrier_gain,
+        reach=config.row_reach,
+        glide=config.glide,
+        recover=config.recover_velocity,
+        rise=config.rate_rise,
+        lag_limit=config.lag_limit,
+        slowest=SLOWEST,
+        tool_speed=config.tool_speed,
+        scale=scale,
+        walking=config.person_speed,
+        reaction=config.reaction_time,
+        intrusion=config.intrusion,
+        ties=config.mode in ('path', 'path+cbf'),
+        deviates=config.mode in ('cbf', 'path+cbf'),
+        patience=config.slow_patience if config.mode == 'path+cbf' else math.inf,
+        held_up=config.slow_rate,
+        along=config.mode == 'path',
+        blends=1 if config.mode == 'stop' else 3,
+        verified=config.mode != 'off',
+        slack=math.sqrt(config.slack_weight),
+        rejoin=config.rejoin_acceleration,
+        period=config.period,
+        closed=min(grip),
+        open=max(grip),
+    )
+
+
+@compiled
+def knobs_in(f: Floats) -> Knobs:
+    """Return the knobs that an array of their values holds."""
+    return Knobs(
+        f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], f[9], f[10], f[11], f[12] != 0.0,
+        f[13] != 0.0, f[14], f[15], f[16] != 0.0, int(f[17]), f[18] != 0.0, f[19], f[20], f[21],
+        f[22], f[23],
+    )  # fmt: skip
+
+
+class Program(NamedTuple):
+    """The solver's arrays for n joints and K rows; of the rows the first r that can bind."""
+
+    target: Floats  # (n + 1,) less the wanted velocity; 0 for the slack
+    matrix: Floats  # (K, n + 1)
+    lower: Floats  # (n + 1 + K,)
+    upper: Floats  # (n + 1 + K,)
+    which: Ints  # (K,) which row of the tick each is
+
+
+class Work(NamedTuple):
+    """Buffers of a tick for n joints, K rows and m capsules."""
+
+    pose: Pose
+    h: Floats  # (K,) [m] clearances
+    g: Floats  # (K, n) [m/rad] rows of the program, the first `count` of them
+    bound: Floats  # (K,) [m/s]
+    which: Ints  # (K,) which of the K each row is
+    allowed: Floats  # (K,) [m] clearance that a stop must keep
+    again: Floats  # (K,) of the checks
+    person: Floats  # (3,) nearest one: distance [m], speed [m/s], our time to react [s]
+    lo: Floats  # (n,) [rad/s] box
+    hi: Floats  # (n,) [rad/s]
+    here: Floats  # (n,) [rad] p(phi)
+    slope: Floats  # (n,) [rad/s] p'(phi)
+    error: Floats  # (n,) [rad] p(phi) less reference
+    back: Floats  # (n,) [rad/s] way back to the plan
+    fast: Floats  # (n,) [rad/s] largest |p'| soon
+    hard: Floats  # (n,) [rad/s^2] largest |p''| soon
+    chord: Floats  # (n,) [rad/s] (p(phi + sigma dt) - p(phi)) / dt
+    wanted: Floats  # (n,) [rad/s] chord and way back
+    desired: Floats  # (n,) [rad/s] the same, cut to the limits of joints, tool and persons
+    best: Floats  # (n,) [rad/s] the program's answer
+    chosen: Floats  # (n,) [rad/s] the same, blended towards the brake
+    place: Floats  # (n,) [rad] after the step
+    bend: Floats  # (n,) [rad/s^2] of the step
+    rest: Floats  # (n,) [rad/s] part of a velocity that is not the plan's
+    spare: Floats  # (n,)
+    linear: Floats  # (n + 1, 3) of the checks
+    angular: Floats  # (n + 1, 3)
+    nodes: Floats  # (FINEST + 1, n)
+    times: Floats  # (FINEST + 1,)
+    low: Floats  # (FINEST, n)
+    high: Floats  # (FINEST, n)
+    scratch: Floats  # (SCRATCH, n or 3), what a function needs within itself
+    stop_times: Floats  # (T,) [s] of the step's points and those of a straight stop
+    stop_places: Floats  # (T, n + 1) [rad], [m]
+    stop_speeds: Floats  # (T, n + 1) [rad/s], [m/s]
+    program: Program
+    notes: Ints  # (K + n + NOTES,) what held the velocity back: rows, joints and reasons
+
+
+VECTORS = (  # the buffers of shape (n,)
+    'lo', 'hi', 'here', 'slope', 'error', 'back', 'fast', 'hard', 'chord', 'wanted', 'desired',
+    'best', 'chosen', 'place', 'bend', 'rest', 'spare',
+)  # fmt: skip
+
+
+def make_work(joints: int, capsules: int, rows: int) -> Work:
+    """Return buffers of zeros."""
+    n = joints
+    pose = Pose(
+        np.zeros((n, 3, 3)), np.zeros((n, 3)), np.zeros((n, 3)), np.zeros((capsules, 2, 3))
+    )
+    vectors = {name: np.zeros(n) for name in VECTORS}
+    return Work(
+        pose=pose, h=np.zeros(rows), g=np.zeros((rows, n)), bound=np.zeros(rows),
+        which=np.zeros(rows, np.int64), allowed=np.zeros(rows), again=np.zeros(rows),
+        person=np.array([NOBODY, 0.0, 0.0]),
+        linear=np.zeros((n + 1, 3)), angular=np.zeros((n + 1, 3)),
+        nodes=np.zeros((FINEST + 1, n)), times=np.zeros(FINEST + 1),
+        low=np.zeros((FINEST, n)), high=np.zeros((FINEST, n)),
+        scratch=np.zeros((SCRATCH, max(n, 3))),
+        stop_times=np.zeros(POINTS), stop_places=np.zeros((POINTS, n + 1)),
+        stop_speeds=np.zeros((POINTS, n + 1)),
+        program=Program(
+            np.zeros(n + 1), np.zeros((rows, n + 1)), np.full(n + 1 + rows, -FREE),
+            np.full(n + 1 + rows, FREE), np.zeros(rows, np.int64),
+        ),
+        notes=np.zeros(rows + n + NOTES, np.int64),
+        **vectors,
+    )  # fmt: skip
