@@ -166,8 +166,8 @@ class JointCommand:
     velocities: Array  # (T, n) [rad/s] or [m/s]
 
     def __post_init__(self) -> None:
-        arrays = self.times, self.positions, self.velocities
-        if all(map(_is_frozen, arrays)) and _is_horizon(*arrays):
+        t, q, v = self.times, self.positions, self.velocities
+        if _is_frozen(t) and _is_frozen(q) and _is_frozen(v) and _is_horizon(t, q, v):
             return  # the filter's own, 200 times a second
         times = frozen(self.times, (None,), 'JointCommand.times')
         object.__setattr__(self, 'times', times)

@@ -84,11 +84,12 @@ def command_of(
         velocities = np.zeros_like(positions)
         positions[:, :-1], velocities[:, :-1] = places, speeds
     else:
-        count = len(times) if moves else 1
-        times, positions, velocities = times[:count], positions[:count], velocities[:count]
+        if not moves:
+            times, positions, velocities = times[:1], positions[:1], velocities[:1]
         times, positions, velocities = times.copy(), positions.copy(), velocities.copy()
     # They are the command's own; what is read-only it does not copy.
-    times.flags.writeable = positions.flags.writeable = velocities.flags.writeable = False
+    for array in times, positions, velocities:
+        array.setflags(write=False)
     return JointCommand(stamp, times, positions, velocities)
 
 
