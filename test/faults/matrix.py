@@ -120,8 +120,7 @@ MESSAGES = (
     Row(
         'an obstacle appears inside the arm',
         lambda c: c.obstacle_inside(),
-        'stop_not_verified',
-        stays=False,
+        'in_collision',
     ),
     Row(
         'a moving obstacle is not heard of again',

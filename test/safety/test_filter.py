@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 from vla_ros.actions import Plan
 from vla_ros.errors import ShapeError, UnknownNameError
@@ -375,18 +376,37 @@ def test_an_obstacle_that_is_not_finite_is_a_fault_and_so_is_its_return(bench):
     assert not bench.result.latched
 
 
-def test_an_obstacle_on_the_arm_keeps_it_at_rest(bench, robot):
-    """It appears inside the margin: no motion that brings any part nearer."""
-    at_hand = Obstacle(
-        'crate', 'box', np.full(3, 0.2), np.array([0.45, 0.0, 0.25]), np.array([0, 0, 0, 1.0]),
-        np.zeros(3), np.zeros(3),
-    )  # fmt: skip
+@pytest.mark.parametrize('depth', [-0.01, 0.01])  # [m] beyond the surface of the arm
+@pytest.mark.parametrize('role', ['obstacle', 'target', 'person'])
+def test_an_obstacle_that_appears_at_the_arm_keeps_it_at_rest(bench, robot, depth, role):
+    """No motion brings any part nearer; what it touches by the model needs a reset."""
+    scene = bench.safety.scene
+
+    def at(reach):
+        return Obstacle(
+            'ball', 'sphere', np.array([0.1]), np.array([0.6 + reach, 0, 0.6]), role=role
+        )
+
+    def gap(reach):  # [m] from the surface of the nearest capsule
+        scene.set_world(World(0.0, (at(reach),)))
+        return scene.rows(bench.q[:7], 0.0).clearance[scene.fixed :].min()
+
+    thing = at(brentq(lambda reach: gap(reach) + depth, -0.05, 0.5))
     start = bench.q.copy()
     bench.goal(np.array([0, 0.4, 0, 0, 0, 0, 0.0]))
-    bench.run(100, world=World(bench.now, (at_hand,)))
-    assert np.abs(bench.q - start)[:7].max() < 1e-3
-    assert any('crate' in name for name in bench.result.active_constraints)
-    assert bench.result.reason == 'stop_not_verified'
+    bench.run(100, world=World(bench.now, (thing,)))
+    result = bench.result
+    if depth > 0.0:
+        assert np.abs(bench.q - start)[:7].max() < 1e-3
+        collides = role != 'target'
+        assert (result.reason == 'in_collision') == result.latched == collides
+        assert 'ball' in result.message if collides else result.reason == 'stop_not_verified'
+        bench.safety.clear()
+        bench.goal(np.array([0, -0.4, 0, 0, 0, 0, 0.0]))
+        bench.run(5, world=World(bench.now, (thing,)))
+        assert bench.result.latched == collides, 'its cause is still there'
+    else:  # it may lead itself away
+        assert not result.latched and result.min_barrier > -0.006
 
 
 def test_a_reset_in_collision_latches(safety, robot):

@@ -47,7 +47,7 @@ class Seen(NamedTuple):
     smooth: bool  # whether the box keeps every jerk limit
     kept: bool  # whether every margin is kept
     least: int  # row of the smallest barrier, -1 for none
-    touching: int  # row in which the arm touches itself or the floor, -1 for none
+    touching: int  # row in which the arm touches what it may not, -1 for none
     gripper: float  # [m] held target of the gripper
     sigma: float  # to go on with
     tied: bool  # whether the reference is on the plan, and to stay there
@@ -123,11 +123,11 @@ def unpack(core):
     spin, a = f[a : a + 3 * solids].reshape((solids, 3)), a + 3 * solids
     swell, a = f[a : a + solids], a + solids
     rush, a = f[a : a + solids], a + solids
-    person, b = i[b : b + solids], b + solids
+    role, b = i[b : b + solids], b + solids
     seen_centre, a = f[a : a + 3 * solids].reshape((solids, 3)), a + 3 * solids
     seen_radius, a = f[a : a + solids], a + solids
     around = Solids(
-        kind, centre, turned, half, thick, velocity, spin, swell, rush, person, seen_centre,
+        kind, centre, turned, half, thick, velocity, spin, swell, rush, role, seen_centre,
         seen_radius,
     )  # fmt: skip
     margins, a = f[a : a + rows], a + rows

@@ -37,9 +37,12 @@ class Solids(NamedTuple):
     spin: Floats  # (O, 3) [rad/s]
     swell: Floats  # (O,) [m/s] how much faster than `velocity` any point of the surface may move
     accel: Floats  # (O,) [m/s^2] bound of the change of its velocity
-    person: Ints  # (O,) 1 for a person, else 0
+    role: Ints  # (O,) PERSON, TARGET or OTHER
     seen_centre: Floats  # (O, 3) [m] `centre` at the stamp of the world
     seen_radius: Floats  # (O,) [m] `radius` at the stamp of the world
+
+
+OTHER, PERSON, TARGET = range(3)
 
 
 @compiled

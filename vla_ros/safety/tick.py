@@ -9,7 +9,7 @@ import numpy as np
 from vla_ros.safety.check import CONTACT
 from vla_ros.safety.check_plan import CLOCK_SHARE
 from vla_ros.safety.compiled import compiled
-from vla_ros.safety.distance import put_at
+from vla_ros.safety.distance import PERSON, put_at, TARGET
 from vla_ros.safety.limits import excess_of, limit_box, stop_time
 from vla_ros.safety.pace import (
     plan_at,
@@ -37,8 +37,8 @@ def look(arm, solids, limits, q, v, acc, dt, age, margins, knobs, work):
     Returns:
         (count, smooth, kept, least, touching): rows of the program, whether the box keeps the
         jerk limits, whether every margin is kept, the row of the smallest barrier, and the row in
-        which the arm touches itself or the floor; -1 for none. What is held may press in by the
-        margin that says so.
+        which the arm touches what it may not, -1 for none: itself, the floor or an obstacle that
+        is no target. What is held may press in by the margin that says so.
     """
     put_at(solids, age)
     count = build_rows(
@@ -53,7 +53,8 @@ def look(arm, solids, limits, q, v, acc, dt, age, margins, knobs, work):
         if gap < nearest:
             nearest, least = gap, row
         depth = work.h[row] - min(margins[row], 0.0)
-        if row < bodies and depth < deepest:
+        solid = (row - bodies) // len(arm.moving) if row >= bodies else -1
+        if depth < deepest and (solid < 0 or solids.role[solid] != TARGET):
             deepest, touching = depth, row
         work.allowed[row] = margins[row] - CONTACT
         if work.h[row] < work.allowed[row]:
@@ -72,8 +73,8 @@ def see_person(arm, solids, since, knobs, work):
     work.person[0], work.person[1] = NOBODY, knobs.walking
     work.person[2] = knobs.reaction + since
     first = len(arm.pairs) + len(arm.above_floor)
-    for solid in range(len(solids.person)):
-        if solids.person[solid]:
+    for solid in range(len(solids.role)):
+        if solids.role[solid] == PERSON:
             for c in range(len(arm.moving)):
                 gap = work.h[first + solid * len(arm.moving) + c]
                 work.person[0] = min(work.person[0], gap)

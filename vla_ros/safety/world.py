@@ -9,9 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from vla_ros.obstacle import first_problem, Obstacle
-from vla_ros.safety.distance import BOX, PLANE, SEGMENT, Solids
+from vla_ros.safety.distance import BOX, OTHER, PERSON, PLANE, SEGMENT, Solids, TARGET
 from vla_ros.types import Array
 
+CODES = {'person': PERSON, 'target': TARGET}  # of roles; the others are OTHER
 FLAT = 4.0 / (3.0 * (4.0 / np.pi - 1.0))  # height / radius below which the box is the smaller body
 
 
@@ -80,7 +81,7 @@ def solids(obstacles: Sequence[Obstacle]) -> Solids:
         spin=np.zeros((count, 3)),
         swell=np.zeros(count),
         accel=np.zeros(count),
-        person=np.zeros(count, np.int64),
+        role=np.zeros(count, np.int64),
         seen_centre=np.zeros((count, 3)),
         seen_radius=np.zeros(count),
     )
@@ -92,7 +93,7 @@ def solids(obstacles: Sequence[Obstacle]) -> Solids:
         ball = 0.0 if o.shape == 'sphere' else np.linalg.norm(out.half[i]) + out.radius[i]
         out.swell[i] = o.uncertainty_rate + np.linalg.norm(o.angular_velocity) * ball
         out.accel[i] = o.acceleration
-        out.person[i] = o.role == 'person'
+        out.role[i] = CODES.get(o.role, OTHER)
         out.radius[i] += o.uncertainty
     out.seen_centre[:], out.seen_radius[:] = out.centre, out.radius
     return out
