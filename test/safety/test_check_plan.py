@@ -8,6 +8,8 @@ import pytest
 from vla_ros.actions import Plan
 from vla_ros.obstacle import Obstacle
 from vla_ros.safety import World
+from vla_ros.safety.check import way_on_line
+from vla_ros.safety.check_law import falls_to, plan_keeps_law
 from vla_ros.safety.check_plan import check_plan, clock_brake, rest_time
 from vla_ros.safety.limits import (
     law_speed,
@@ -196,6 +198,55 @@ def test_a_stop_that_passes_keeps_the_law_all_the_way(seed):
         elif over > 1e-3:
             failed += 1
     assert passed > 500 and failed > 50
+
+
+@pytest.mark.parametrize('rest', [0.0, 0.05])
+def test_a_stop_along_the_plan_that_passes_keeps_the_law_all_the_way(robot, shared_filter, rest):
+    """Against dense sampling; of those that it refuses, most are near the law."""
+    rng = np.random.default_rng(17)
+    n = robot.dof
+    limits = shared_filter.scene.limits
+    low, high = robot.limits('lower'), robot.limits('upper')
+    law = np.zeros((n, 2, 3))
+    law[:, :, 0], law[:, :, 1] = 0.3, 2.0
+    law[:, 0, 2], law[:, 1, 2] = low, high
+    limits = limits._replace(law=law)
+    scratch = shared_filter.scene.work.scratch
+    passed = broken = strict = 0
+    for _ in range(1500):
+        pieces = random_plan(robot, rng)
+        phi, rate = rng.uniform(0.2, 1.0), rng.choice([0.0, 1.0]) * rng.uniform(0.1, 1.0)
+        q, slope, fast, hard = np.zeros((4, n))
+        plan_at(pieces, phi, q, slope)
+        j = int(rng.integers(n))  # bring one joint near to one of its limits, on its way there
+        near = rng.uniform(0.05, 0.8)
+        q[j] = high[j] - near if slope[j] > 0.0 else low[j] + near
+        v = rng.normal(size=n) * rest
+        brake = clock_brake(pieces, phi, rate, limits.accel, DT, fast, hard)
+        if brake == 0.0:
+            continue
+        late, clock = rest_time(v, limits.accel), rate / brake
+        span = rate * DT + 0.5 * rate * clock
+        said = plan_keeps_law(
+            limits, pieces, phi, q, rate, brake, v, DT, span, late, hard, scratch, 1e-9
+        )
+        times = np.linspace(0.0, DT + max(clock, late), 400)
+        here, over = np.zeros(n), -np.inf
+        plan_at(pieces, phi, here, slope)
+        for t in times:
+            place = np.zeros(n)
+            gone = rate * way_on_line(t, DT, clock)
+            plan_at(pieces, phi + gone, place, slope)
+            x = q + place - here + v * way_on_line(t, DT, late)
+            speed = slope * rate * falls_to(t, DT, clock) + v * falls_to(t, DT, late)
+            up = [law_speed(r, 0.3, 2.0, a) for r, a in zip(high - x, limits.accel)]
+            down = [law_speed(r, 0.3, 2.0, a) for r, a in zip(x - low, limits.accel)]
+            over = max(over, (speed - up).max(), (-speed - down).max())
+        passed += said
+        broken += over > 1e-6
+        strict += not said and over < -0.1
+        assert not (said and over > 1e-6), over
+    assert passed > 200 and broken > 100 and strict < 0.1 * passed
 
 
 def test_stopping_speed_leaves_the_room_it_needs():

@@ -8,6 +8,7 @@ import numpy as np
 
 from vla_ros.safety.chain import forward
 from vla_ros.safety.check import curvature, nearing, time_on_line, way_on_line
+from vla_ros.safety.check_law import has_law, plan_keeps_law
 from vla_ros.safety.compiled import compiled
 from vla_ros.safety.distance import clearance, put_at, row_bodies, row_count
 from vla_ros.safety.limits import excess_of
@@ -138,7 +139,7 @@ def check_plan(
         low: (FINEST, n) buffer.
         high: (FINEST, n) buffer.
         scratch: (SCRATCH, n or 3) buffer.
-        tolerance: Of a position limit [rad].
+        tolerance: Of a position limit [rad] and a law [rad/s].
 
     Returns:
         (row, checks): the first row that fails, -1 for none, -3 for a limit or an end of the plan.
@@ -151,7 +152,13 @@ def check_plan(
     count = cut_way(
         plan, phi, q, rate, brake, rest, dt, stop, hard, nodes, times, low, high, scratch
     )  # fmt: skip
-    joints = len(q)
+    joints, lawful = len(q), True
+    for j in range(joints):
+        lawful = lawful and not has_law(limits, j)
+    if not lawful and not plan_keeps_law(
+        limits, plan, phi, q, rate, brake, rest, dt, span, stop, hard, scratch, tolerance
+    ):
+        return -3, 0
     floor, ceiling, size = scratch[2], scratch[3], scratch[4]
     for j in range(joints):
         floor[j], ceiling[j] = low[0, j], high[0, j]
@@ -161,8 +168,6 @@ def check_plan(
             return -3, 0
         if ceiling[j] > max(limits.upper[j], q[j]) + tolerance:
             return -3, 0
-        if limits.law[j, 0, 1] > 0.0 or limits.law[j, 1, 1] > 0.0:
-            return -3, 0  # only the straight stop is compared with a law
     rows, bodies = row_count(arm, solids), len(arm.pairs) + len(arm.above_floor)
     left = 0
     for row in range(rows):
