@@ -108,3 +108,15 @@ def test_a_command_of_read_only_arrays_is_checked_too(shapes):
         array.setflags(write=False)
     with pytest.raises(ShapeError):
         JointCommand(0.0, *arrays)
+
+
+def test_a_command_of_its_own_arrays_is_the_plain_one_and_read_only():
+    arrays = np.array([0.1, 0.2]), np.ones((2, 3)), np.zeros((2, 3))
+    plain, own = JointCommand(1.0, *arrays), JointCommand.own(1.0, *arrays)
+    for name in ('stamp', 'times', 'positions', 'velocities'):
+        np.testing.assert_array_equal(getattr(own, name), getattr(plain, name))
+    assert own.positions is arrays[1] and vars(own).keys() == vars(plain).keys()
+    with pytest.raises(ValueError, match='read-only'):
+        own.positions[0, 0] = 2.0
+    with pytest.raises(FrozenInstanceError):
+        own.stamp = 2.0

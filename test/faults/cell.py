@@ -175,9 +175,9 @@ class Cell:
     def obstacle_lost(self) -> None:
         self.obstacles([ball('elsewhere', np.array([1.0, 0.0, 1.0]), 0.1)], 'another_frame')
 
-    def obstacle_inside(self) -> None:
+    def obstacle_inside(self, role: str) -> None:
         self.slow()
-        self.ball = ball('inside', self._kinematics.fk(self.place)[1], 0.05)
+        self.ball = ball('inside', self._kinematics.fk(self.place)[1], 0.1, role)
         self.obstacles([self.ball])
 
     def gap(self) -> float:
@@ -457,12 +457,9 @@ class Cell:
             self._out[graph.TRAJECTORY].publish(mangled)
 
 
-def ball(name: str, centre: Array, radius: float) -> Obstacle:
+def ball(name: str, centre: Array, radius: float, role: str = 'obstacle') -> Obstacle:
     """Return a ball at rest."""
-    return Obstacle(
-        name, 'sphere', np.array([radius]), centre, np.array([0.0, 0.0, 0.0, 1.0]),
-        np.zeros(3), np.zeros(3),
-    )  # fmt: skip
+    return Obstacle(name, 'sphere', np.array([radius]), centre, role=role)
 
 
 def programs(robot: str, simulated: bool = False, sabotaged: bool = False) -> list[Command]:

@@ -119,8 +119,14 @@ MESSAGES = (
     ),
     Row(
         'an obstacle appears inside the arm',
-        lambda c: c.obstacle_inside(),
+        lambda c: c.obstacle_inside('obstacle'),
         'in_collision',
+    ),
+    Row(
+        'a target appears inside the arm',
+        lambda c: c.obstacle_inside('target'),
+        'stop_not_verified',
+        stays=False,
     ),
     Row(
         'a moving obstacle is not heard of again',

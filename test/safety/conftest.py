@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+import sys
 
 import coal
 import numpy as np
 import pinocchio as pin
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from vla_ros import paths
 from vla_ros.robot import load_robot, RobotSpec

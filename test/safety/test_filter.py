@@ -420,11 +420,18 @@ def test_a_reset_in_collision_latches(safety, robot):
     assert bench.result.min_barrier < 0.0
 
 
-def test_a_solver_that_fails_stops_the_arm(bench, monkeypatch):
-    bench.goal(0.5)
+def test_a_solver_that_fails_stops_the_arm(bench, config, monkeypatch):
+    """It is asked where a row can bind within the box: on the way into the floor."""
+    asked = []
+    monkeypatch.setattr(bench.safety.solver, 'solve', lambda *_: asked.append(bench.now))
+    bench.safety.retune(replace(config, mode='cbf'))
+    bench.goal(np.array([0, 0.9, 0, 0, 0, 0, 0.0]), seconds=1.0)
     bench.run(50)
-    monkeypatch.setattr(bench.safety.solver, 'solve', lambda program, rows: None)
-    assert bench.settle() < 0.4 and bench.result.reason == 'solver'
+    assert not asked and bench.speed > 0.1
+    bench.settle(2.0)
+    bench.safety.retune(config)
+    assert bench.result.reason == 'solver' and bench.result.latched
+    assert len(asked) == 1 and bench.now - asked[0] < 0.4
 
 
 def test_an_error_inside_stops_the_arm(bench, monkeypatch):

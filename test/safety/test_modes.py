@@ -4,65 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from drive import Drive, DT
 import numpy as np
 import pytest
 
-from vla_ros.actions import Plan
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.kinematics import Kinematics
 from vla_ros.obstacle import Obstacle
 from vla_ros.paths import share
 from vla_ros.safety import Level, World
-from vla_ros.types import JointState, Trajectory
-
-DT = 0.005
-
-
-class Drive:
-    """A smooth sweep of the base joint, there and back, replanned every 0.4 s; a perfect arm."""
-
-    def __init__(self, safety, robot, config, world=None, sweep=1.2):
-        safety.retune(config)
-        self.safety, self.robot, self.sweep = safety, robot, sweep
-        self.world = world or World()
-        self.q = np.append(robot.home, 0.04)
-        safety.reset(self.q)
-        self.plan, self.now = Plan(len(robot.joint_names)), 100.0
-        self.plan.reset(self.now - DT)
-        self.results, self.off_path = [], []
-
-    def way(self, phi):
-        """Return pose (n,) and velocity (n,) of the sweep at plan time [s]; it starts at rest."""
-        angle = 0.5 - 0.5 * np.cos(0.5 * np.pi * phi)
-        q, v = np.append(self.robot.home, 0.04), np.zeros(len(self.robot.joint_names))
-        q[0] += self.sweep * angle
-        v[0] = self.sweep * 0.25 * np.pi * np.sin(0.5 * np.pi * phi)
-        return q, v
-
-    def send(self):
-        times = np.arange(1, 61) * 0.02
-        due = self.plan.clock.phi + times
-        points, speeds = zip(*(self.way(phi) for phi in due))
-        chunk = Trajectory(self.now, times, np.array(points), np.array(speeds))
-        assert self.plan.accept(chunk, self.now).ok
-
-    def run(self, seconds, world=None):
-        for k in range(round(seconds / DT)):
-            if k % 80 == 0:
-                self.send()
-            self.now += DT
-            state = JointState(self.now, self.q, np.zeros_like(self.q))
-            result = self.safety.step(state, self.plan, world or self.world, self.now, DT)
-            self.q = result.command.positions[0].copy()
-            self.results.append(result)
-            on_way = self.way(self.plan.clock.phi + result.rate * DT)[0]
-            if result.phi > 0.3:  # it has joined the first chunk
-                self.off_path.append(float(np.abs(self.q - on_way).max()))
-        return self.results
-
-    @property
-    def interventions(self):
-        return {r.intervention for r in self.results}
 
 
 @pytest.fixture
@@ -165,10 +115,11 @@ def test_the_plan_clock_waits_and_goes_on_from_the_newest_chunk(make, post, robo
     drive = make('path')
     drive.run(0.8)
     body = replace(
-        post.obstacles[0], position=np.array([0.45, 0.0, 0.3]), size=np.array([0.6, 0.05])
-    )
+        post.obstacles[0], position=np.array([0.45, 0.0, 0.3]), size=np.array([0.6, 0.05]),
+        role='target',
+    )  # fmt: skip
     near = World(drive.now, (body,))
-    drive.run(2.0, world=near)  # a post that appears in the arm itself: nothing may move
+    drive.run(2.0, world=near)  # a thing to grasp that appears in the arm itself: nothing may move
     held = drive.results[-1]
     assert held.rate == 0.0 and not held.command.velocities[0].any()
     before = drive.q.copy()

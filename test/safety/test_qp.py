@@ -21,7 +21,10 @@ MOST = 100  # rows
 
 
 class Problem(NamedTuple):
-    """min |v - v_d|^2 / 2 + weight s^2 / 2, lo <= v <= hi, G v + s >= bound, s >= 0."""
+    """min |v - v_d|^2 / 2 + weight s^2 / 2 + ease r^2 / 2 with lo <= v <= hi, G v + s >= bound.
+
+    The last `soft` rows have the slack r; r, s >= 0.
+    """
 
     desired: np.ndarray
     lower: np.ndarray
@@ -29,6 +32,8 @@ class Problem(NamedTuple):
     rows: np.ndarray
     bound: np.ndarray
     weight: float
+    soft: int = 0
+    ease: float = 1.0
 
 
 class Answer(NamedTuple):
@@ -48,17 +53,20 @@ class Solver:
 
     def solve(self, p):
         """Return an Answer, None if the check refused what the solver said."""
-        scale, program = math.sqrt(p.weight), self.program
+        scale, ease, program = math.sqrt(p.weight), math.sqrt(p.ease), self.program
         given = p.desired, p.lower, p.upper, p.rows, p.bound
-        rows = pack(*given, len(p.bound), scale, program)
+        hard = len(p.bound) - p.soft
+        rows = pack(*given, hard, p.soft, scale, ease, program)
         if rows < 0:
             return Answer(p.desired, 0.0, [], rows)
         said = self.solver.solve(program, rows)
         if said is None:
             return None
         velocity = np.zeros(N)
-        good, slack = settle(*said, *given, program.which, rows, scale, TOLERANCE, velocity)
-        active = [int(program.which[r]) for r in range(rows) if said[1][N + 1 + r] < -BINDS]
+        good, slack = settle(
+            *said, *given, hard, program.which, rows, scale, ease, TOLERANCE, velocity
+        )
+        active = [int(program.which[r]) for r in range(rows) if said[1][N + 2 + r] < -BINDS]
         return Answer(velocity, slack, active, rows) if good else None
 
 
@@ -74,17 +82,19 @@ def random_problem(rng, rows):
 
 
 def by_quadprog(p):
-    """Solve with v and the slack s, Goldfarb and Idnani's method."""
+    """Solve with v and both slacks, Goldfarb and Idnani's method."""
     n, r = N, len(p.bound)
-    hessian = np.diag(np.append(np.ones(n), p.weight))
-    linear = np.append(p.desired, 0.0)
+    hessian = np.diag([*np.ones(n), p.weight, p.ease])
+    linear = np.append(p.desired, [0.0, 0.0])
+    slacks = np.zeros((r, 2))
+    slacks[: r - p.soft, 0] = slacks[r - p.soft :, 1] = 1.0
     constraints = [
-        np.hstack([np.eye(n), np.zeros((n, 1))]),
-        np.hstack([-np.eye(n), np.zeros((n, 1))]),
-        np.append(np.zeros(n), 1.0)[None],
-        np.hstack([p.rows, np.ones((r, 1))]),
+        np.hstack([np.eye(n), np.zeros((n, 2))]),
+        np.hstack([-np.eye(n), np.zeros((n, 2))]),
+        np.hstack([np.zeros((2, n)), np.eye(2)]),
+        np.hstack([p.rows, slacks]),
     ]
-    bounds = np.concatenate([p.lower, -p.upper, [0.0], p.bound])
+    bounds = np.concatenate([p.lower, -p.upper, [0.0, 0.0], p.bound])
     return quadprog.solve_qp(hessian, linear, np.vstack(constraints).T, bounds)[0]
 
 
@@ -94,12 +104,15 @@ def test_daqp_and_quadprog_agree():
     worst, bound = 0.0, 0
     for _ in range(300):
         problem = random_problem(rng, int(rng.integers(0, 90)))
+        soft = int(rng.integers(0, min(7, len(problem.bound)) + 1))
+        problem = problem._replace(soft=soft, ease=float(rng.choice([0.01, 1.0, 100.0])))
         answer = solver.solve(problem)
         want = by_quadprog(problem)
         assert answer is not None
         worst = max(worst, float(np.abs(answer.velocity - want[:N]).max()))
         bound += len(answer.active) > 0
-        gap = problem.bound - problem.rows @ answer.velocity
+        firm = slice(len(problem.bound) - soft)
+        gap = problem.bound[firm] - problem.rows[firm] @ answer.velocity
         assert answer.slack == pytest.approx(max(0.0, gap.max(initial=0.0)))
         assert answer.slack <= want[N] + 1e-6
     assert worst < 1e-6
@@ -124,6 +137,21 @@ def test_rows_that_the_whole_box_keeps_are_left_out_and_change_nothing():
         np.testing.assert_allclose(answer.velocity, by_quadprog(problem)[:N], atol=1e-6)
         asked += answer.rows
     assert asked > 200
+
+
+def test_soft_rows_give_way_to_the_others():
+    """Two rows against each other: the soft one loses but for its small weight."""
+    rng = np.random.default_rng(8)
+    base = random_problem(rng, 0)
+    wide = base._replace(desired=np.zeros(N), lower=-np.ones(N), upper=np.ones(N))
+    rows = np.vstack([np.eye(N)[:1], -np.eye(N)[:1]])
+    problem = wide._replace(rows=rows, bound=np.array([0.3, 0.2]), soft=1, ease=1.0)
+    answer = Solver().solve(problem)
+    assert answer.velocity[0] == pytest.approx(0.3, abs=1e-4)  # weights 10^4 against 1
+    assert answer.slack < 1e-4
+    alone = wide._replace(rows=rows[1:], bound=np.array([0.2]), soft=1, ease=1.0)
+    half = Solver().solve(alone)  # min v^2 / 2 + (0.2 + v)^2 / 2
+    assert half.velocity[0] == pytest.approx(-0.1) and half.slack == 0.0
 
 
 def test_a_feasible_wish_is_returned_bit_by_bit():

@@ -15,6 +15,7 @@ from vla_ros.safety.tick import inside, rate_in_box, tool_speed, want
 NONE, STRAIGHT, ALONG_PLAN = 0, 1, 2  # the stop that is clear
 # What failed, if no row; -2: the budget of checks was used up.
 CHECKS_ROW, LIMIT_ROW, TOOL_ROW, RECOVERY_ROW, PERSON_ROW, JERK_ROW = -2, -3, -4, -5, -6, -7
+WORKSPACE_ROW, SINGULAR_ROW = -8, -9  # soft rows, which fail nothing
 ROUNDING = 1e-9  # [rad] of a position limit, [rad/s] of a velocity
 UNBOUNDED = math.inf  # of `fastest`, where every margin is kept
 LONGEST_REST = 0.5  # [s] a stop along the plan may take to end what is not the plan's

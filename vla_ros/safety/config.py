@@ -10,6 +10,7 @@ from typing import Any
 
 from vla_ros import config, paths
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.robot import Vector3
 
 STOPS = ('path', 'brake')  # decelerate along the plan; or straight, by the verified stop
 
@@ -67,6 +68,20 @@ class Fault:
             raise ConfigError(f'fault level is {self.level}, expected 2, 3 or 4.')
         if self.stop not in STOPS:
             raise UnknownNameError('stop', self.stop, STOPS)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A box in the robot's base frame."""
+
+    low: Vector3  # [m]
+    high: Vector3  # [m]
+
+    def __post_init__(self) -> None:
+        if not all(low < high for low, high in zip(self.low, self.high)):
+            raise ConfigError(
+                f'workspace goes from {self.low} to {self.high} m; expected low below high.'
+            )
 
 
 @dataclass(frozen=True)
@@ -184,7 +199,16 @@ class SafetyConfig:
     deadline: float = field(
         metadata=_number(0.005, 2.0, 's', 'longest time between two ticks of the control loop')
     )
+    soft_weight: float = field(
+        metadata=_number(1e-3, 1e4, '', 'cost of (m/s)^2 of violated soft row, as slack_weight')
+    )
+    singularity: float = field(
+        metadata=_number(
+            0.0, 1.0, '', 'manipulability that the program prefers to keep; 0: does not ask'
+        )
+    )
     faults: Mapping[str, Fault] = field()
+    workspace: Workspace | None = None  # where the program prefers the tool; None: anywhere
 
     def __post_init__(self) -> None:
         for name, setting in SETTINGS.items():

@@ -21,7 +21,7 @@ from vla_ros.safety.distance import Solids
 from vla_ros.safety.limits import Limits
 from vla_ros.safety.stop import step
 from vla_ros.safety.tick import go_around, look, walk
-from vla_ros.safety.work import Knobs, knobs_in, NOTES, POINTS, Program, Work
+from vla_ros.safety.work import Knobs, knobs_in, NOTES, POINTS, Program, SOFT, Work
 from vla_ros.safety.work import VECTORS as NAMES
 
 VECTORS = len(NAMES)  # buffers of shape (n,), one after the other
@@ -53,6 +53,7 @@ class Seen(NamedTuple):
     tied: bool  # whether the reference is on the plan, and to stay there
     hindered: float  # [s] for which the plan was held up
     deviates: bool  # whether the arm goes around what holds it up
+    rows: int  # of the program, without the soft ones
 
 
 class Core(NamedTuple):
@@ -138,9 +139,10 @@ def unpack(core):
     ends, a = f[a : a + 6 * m].reshape((m, 2, 3)), a + 6 * m
     now = Pose(turn, offset, axis, ends)
     h, a = f[a : a + rows], a + rows
-    g, a = f[a : a + rows * n].reshape((rows, n)), a + rows * n
-    bound, a = f[a : a + rows], a + rows
-    which, b = i[b : b + rows], b + rows
+    most = rows + SOFT
+    g, a = f[a : a + most * n].reshape((most, n)), a + most * n
+    bound, a = f[a : a + most], a + most
+    which, b = i[b : b + most], b + most
     allowed, a = f[a : a + rows], a + rows
     again, a = f[a : a + rows], a + rows
     near, a = f[a : a + 3], a + 3
@@ -153,20 +155,22 @@ def unpack(core):
     high, a = f[a : a + FINEST * n].reshape((FINEST, n)), a + FINEST * n
     wide = max(n, 3)
     scratch, a = f[a : a + SCRATCH * wide].reshape((SCRATCH, wide)), a + SCRATCH * wide
+    gram, a = f[a : a + 12 * max(n, 6)].reshape((12, max(n, 6))), a + 12 * max(n, 6)
     stop_times, a = f[a : a + POINTS], a + POINTS
     stop_places, a = f[a : a + POINTS * (n + 1)].reshape((POINTS, n + 1)), a + POINTS * (n + 1)
     stop_speeds, a = f[a : a + POINTS * (n + 1)].reshape((POINTS, n + 1)), a + POINTS * (n + 1)
-    target, a = f[a : a + n + 1], a + n + 1
-    matrix, a = f[a : a + rows * (n + 1)].reshape((rows, n + 1)), a + rows * (n + 1)
-    under, a = f[a : a + n + 1 + rows], a + n + 1 + rows
-    over, a = f[a : a + n + 1 + rows], a + n + 1 + rows
-    packed, b = i[b : b + rows], b + rows
+    size = n + 2
+    target, a = f[a : a + size], a + size
+    matrix, a = f[a : a + most * size].reshape((most, size)), a + most * size
+    under, a = f[a : a + size + most], a + size + most
+    over, a = f[a : a + size + most], a + size + most
+    packed, b = i[b : b + most], b + most
     program = Program(target, matrix, under, over, packed)
     notes = i[b : b + rows + n + NOTES]
     work = Work(
         now, h, g, bound, which, allowed, again, near, v[0], v[1], v[2], v[3], v[4], v[5], v[6],
         v[7], v[8], v[9], v[10], v[11], v[12], v[13], v[14], v[15], v[16], linear, angular, nodes,
-        times, low, high, scratch, stop_times, stop_places, stop_speeds, program, notes,
+        times, low, high, scratch, gram, stop_times, stop_places, stop_speeds, program, notes,
     )  # fmt: skip
     turn, a = f[a : a + 9 * n].reshape((n, 3, 3)), a + 9 * n
     offset, a = f[a : a + 3 * n].reshape((n, 3)), a + 3 * n
@@ -197,7 +201,7 @@ def begin_in(
         arm, solids, limits, q, v, acc, dt, age, margins, knobs, work
     )
     if straight or touching >= 0 or len(plan.due) == 0:  # never look into an empty plan
-        seen = smooth, kept, least, touching, gripper, 0.0, False, hindered, deviates
+        seen = smooth, kept, least, touching, gripper, 0.0, False, hindered, deviates, count
         return seen, NOTHING
     free, slowed, low, grip = walk(
         arm, limits, plan, q, phi, rate, dt, halting, count, knobs, work
@@ -214,18 +218,20 @@ def begin_in(
     )  # fmt: skip
     if decision[0] == CHOSEN:
         step(limits, q, v, work.chosen, dt, gripper, work)
-    return (smooth, kept, least, touching, gripper, sigma, tied, hindered, deviates), decision
+    seen = smooth, kept, least, touching, gripper, sigma, tied, hindered, deviates, count
+    return seen, decision
 
 
 @compiled
 def finish_in(
-    core, x, dual, rows, plan, q, v, acc, phi, sigma, dt, age, gripper, tied, smooth, kept, halting
+    core, x, dual, rows, count, plan, q, v, acc, phi, sigma, dt, age, gripper, tied, smooth, kept,
+    halting,
 ):  # fmt: skip
     """See `finish`, and `step` where a velocity was chosen."""
     arm, limits, solids, _, numbers, work, pose = unpack(core)
     decision = finish(
-        x, dual, rows, arm, solids, limits, plan, phi, sigma, q, v, acc, dt, age, tied, smooth,
-        kept, halting, knobs_in(numbers), work, pose,
+        x, dual, rows, count, arm, solids, limits, plan, phi, sigma, q, v, acc, dt, age, tied,
+        smooth, kept, halting, knobs_in(numbers), work, pose,
     )  # fmt: skip
     if decision[0] == CHOSEN:
         step(limits, q, v, work.chosen, dt, gripper, work)

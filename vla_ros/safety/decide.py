@@ -21,6 +21,7 @@ from vla_ros.safety.certify import (
 from vla_ros.safety.compiled import compiled
 from vla_ros.safety.limits import differs, jerks, stop_time
 from vla_ros.safety.optimality import BINDS, pack, settle
+from vla_ros.safety.soft import soft_rows
 from vla_ros.safety.tick import cut, want
 
 # What became of a tick. Refused: the stop of the tick before has to run.
@@ -101,12 +102,13 @@ def begin(
     for j in range(len(q)):
         work.desired[j] = work.wanted[j]
     cut(arm, limits, work.desired, knobs, work)
-    rows = -1
     if knobs.deviates:
+        soft = soft_rows(arm, q, count, knobs, work, pose)
         rows = pack(
-            work.desired, work.lo, work.hi, work.g, work.bound, count, knobs.slack, work.program
-        )
-        if rows >= 0:
+            work.desired, work.lo, work.hi, work.g, work.bound, count, soft, knobs.slack,
+            knobs.ease, work.program,
+        )  # fmt: skip
+        if rows > 0:  # with none that can bind, the nearest velocity in the box is the answer
             return ASKS, 0.0, 0.0, NONE, 0.0, 0.0, 0, 0, rows, False, False
     for j in range(len(q)):
         work.best[j] = min(max(work.desired[j], work.lo[j]), work.hi[j])
@@ -119,26 +121,26 @@ def begin(
 
 @compiled
 def finish(
-    x, dual, rows, arm, solids, limits, plan, phi, sigma, q, v, acc, dt, age, tied, smooth, kept,
-    halting, knobs, work, pose,
+    x, dual, rows, count, arm, solids, limits, plan, phi, sigma, q, v, acc, dt, age, tied, smooth,
+    kept, halting, knobs, work, pose,
 ):  # fmt: skip
     """Go on after `begin` with a solver's answer, which is checked.
 
-    x (n + 1,) are velocities and the scaled slack, `dual` (n + 1 + rows,) the multipliers; the
+    x (n + 2,) are velocities and scaled slacks, `dual` (n + 2 + rows,) the multipliers; the
     others are those of `begin`.
 
     Returns:
         The fields of a Decision; UNSOLVED where the answer fails its check.
     """
     good, slack = settle(
-        x, dual, work.desired, work.lo, work.hi, work.g, work.bound, work.program.which, rows,
-        knobs.slack, TOLERANCE, work.best,
+        x, dual, work.desired, work.lo, work.hi, work.g, work.bound, count, work.program.which,
+        rows, knobs.slack, knobs.ease, TOLERANCE, work.best,
     )  # fmt: skip
     if not good:
         return UNSOLVED, 0.0, 0.0, NONE, 0.0, 0.0, 0, 0, 0, False, False
     notes = 0
     for r in range(rows):
-        if dual[len(q) + 1 + r] < -BINDS:
+        if dual[len(q) + 2 + r] < -BINDS:
             work.notes[notes] = work.which[work.program.which[r]]
             notes += 1
     notes = note_joints(notes, work)

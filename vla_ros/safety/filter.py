@@ -89,7 +89,7 @@ class SafetyFilter:
         flat, still = np.zeros((2, n)), self._still
         plan = PlanPieces(due, np.zeros((3, n)), np.zeros((2, 4, n)), flat, flat)
         seen, _ = self._survey(plan, 0.0, True, False)
-        self._settle((np.zeros(dof + 1), np.zeros(dof + 1)), 0, plan, 0.0, seen, False)
+        self._settle((np.zeros(dof + 2), np.zeros(dof + 2)), 0, plan, 0.0, seen, False)
         measured = frozen([*self._q, 0.0], (None,), 'warm-up')  # read-only, as joint states are
         self._tracking.error(self._now, measured[:-1])
         for stop in Brake(), Brake(plan, 0.0, 0.1, 1.0, still):
@@ -233,7 +233,8 @@ class SafetyFilter:
         faults = [*self._latched, *inputs]
         if not len(plan.pieces.due):
             faults = faults or ['no_plan']
-        straight = any(self.config.faults[fault].stop == 'brake' for fault in faults)
+        table = self.config.faults
+        straight = bool(faults) and any(table[fault].stop == 'brake' for fault in faults)
         seen, decision = self._survey(plan.pieces, phi, bool(faults), straight)
         if seen.touching >= 0:
             self._latched.setdefault('in_collision', self.scene.name(seen.touching))
@@ -268,9 +269,9 @@ class SafetyFilter:
         halting: bool,
     ) -> Decision:  # fmt: skip
         return Decision(*finish_in(
-            self.scene.core, *answer, rows, pieces, self._q, self._v, self._acc, phi, seen.sigma,
-            self._dt, self.scene.age(self._now), seen.gripper, seen.tied, seen.smooth, seen.kept,
-            halting,
+            self.scene.core, *answer, rows, seen.rows, pieces, self._q, self._v, self._acc, phi,
+            seen.sigma, self._dt, self.scene.age(self._now), seen.gripper, seen.tied, seen.smooth,
+            seen.kept, halting,
         ))  # fmt: skip
 
     def _inputs(self, state: JointState | None, plan: Plan, world: World, phi: float) -> list[str]:

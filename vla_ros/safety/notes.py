@@ -9,7 +9,9 @@ from vla_ros.safety.certify import (
     LIMIT_ROW,
     PERSON_ROW,
     RECOVERY_ROW,
+    SINGULAR_ROW,
     TOOL_ROW,
+    WORKSPACE_ROW,
 )
 from vla_ros.safety.scene import Scene
 
@@ -20,6 +22,8 @@ REASONS = {
     RECOVERY_ROW: 'recovery/speed',
     PERSON_ROW: 'person/separation',
     JERK_ROW: 'limit/jerk',
+    WORKSPACE_ROW: 'tool/workspace',
+    SINGULAR_ROW: 'arm/singularity',
 }
 
 

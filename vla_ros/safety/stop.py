@@ -87,10 +87,7 @@ def command_of(
         if not moves:
             times, positions, velocities = times[:1], positions[:1], velocities[:1]
         times, positions, velocities = times.copy(), positions.copy(), velocities.copy()
-    # They are the command's own; what is read-only it does not copy.
-    for array in times, positions, velocities:
-        array.setflags(write=False)
-    return JointCommand(stamp, times, positions, velocities)
+    return JointCommand.own(stamp, times, positions, velocities)
 
 
 def go_on(stop: Brake, v: Array, accel: Array, dt: float) -> tuple[Array, Brake]:

@@ -16,7 +16,8 @@ from vla_ros.safety.config import SafetyConfig
 from vla_ros.safety.pace import SLOWEST
 from vla_ros.safety.separation import NOBODY
 
-NOTES = 8  # reasons of one tick at most, besides rows and joints
+NOTES = 16  # reasons of one tick at most, besides rows and joints
+SOFT = 7  # soft rows at most: six sides of the workspace, and manipulability
 POINTS = 3  # of a straight stop
 FREE = 1e30  # no bound, to the solver
 
@@ -44,14 +45,25 @@ class Knobs(NamedTuple):
     blends: int  # how many shares of what is wanted are tried
     verified: bool  # a stop behind the velocity must be clear
     slack: float  # root of the weight of the program's slack [(rad/s) / (m/s)]
+    ease: float  # the same of its soft rows
     rejoin: float  # of the acceleration, on the way back to the plan
     period: float  # [s] of a tick
     closed: float  # [m] least place of the gripper
     open: float  # [m] largest
+    singular: float  # manipulability that is preferred, 0 for none
+    bounded: bool  # a workspace is preferred, with these corners [m]
+    low_x: float
+    low_y: float
+    low_z: float
+    high_x: float
+    high_y: float
+    high_z: float
 
 
 def knobs_of(config: SafetyConfig, grip: Sequence[float], scale: float) -> Knobs:
     """Return the numbers of a configuration, the places of a gripper and the largest sigma."""
+    space = config.workspace
+    low, high = ((0.0,) * 3, (0.0,) * 3) if space is None else (space.low, space.high)
     return Knobs(
         gamma=config.barrier_gain,
         reach=config.row_reach,
@@ -73,10 +85,19 @@ def knobs_of(config: SafetyConfig, grip: Sequence[float], scale: float) -> Knobs
         blends=1 if config.mode == 'stop' else 3,
         verified=config.mode != 'off',
         slack=math.sqrt(config.slack_weight),
+        ease=math.sqrt(config.soft_weight),
         rejoin=config.rejoin_acceleration,
         period=config.period,
         closed=min(grip),
         open=max(grip),
+        singular=config.singularity,
+        bounded=space is not None,
+        low_x=low[0],
+        low_y=low[1],
+        low_z=low[2],
+        high_x=high[0],
+        high_y=high[1],
+        high_z=high[2],
     )
 
 
@@ -86,18 +107,18 @@ def knobs_in(f: Floats) -> Knobs:
     return Knobs(
         f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], f[9], f[10], f[11], f[12] != 0.0,
         f[13] != 0.0, f[14], f[15], f[16] != 0.0, int(f[17]), f[18] != 0.0, f[19], f[20], f[21],
-        f[22], f[23],
+        f[22], f[23], f[24], f[25], f[26] != 0.0, f[27], f[28], f[29], f[30], f[31], f[32],
     )  # fmt: skip
 
 
 class Program(NamedTuple):
     """The solver's arrays for n joints and K rows; of the rows the first r that can bind."""
 
-    target: Floats  # (n + 1,) less the wanted velocity; 0 for the slack
-    matrix: Floats  # (K, n + 1)
-    lower: Floats  # (n + 1 + K,)
-    upper: Floats  # (n + 1 + K,)
-    which: Ints  # (K,) which row of the tick each is
+    target: Floats  # (n + 2,) less the wanted velocity; 0 for both slacks
+    matrix: Floats  # (K + SOFT, n + 2)
+    lower: Floats  # (n + 2 + K + SOFT,)
+    upper: Floats  # (n + 2 + K + SOFT,)
+    which: Ints  # (K + SOFT,) which row of the tick each is
 
 
 class Work(NamedTuple):
@@ -105,9 +126,9 @@ class Work(NamedTuple):
 
     pose: Pose
     h: Floats  # (K,) [m] clearances
-    g: Floats  # (K, n) [m/rad] rows of the program, the first `count` of them
-    bound: Floats  # (K,) [m/s]
-    which: Ints  # (K,) which of the K each row is
+    g: Floats  # (K + SOFT, n) [m/rad] rows of the program, the first `count` and the soft ones
+    bound: Floats  # (K + SOFT,) [m/s]
+    which: Ints  # (K + SOFT,) which of the K each row is, or a reason
     allowed: Floats  # (K,) [m] clearance that a stop must keep
     again: Floats  # (K,) of the checks
     person: Floats  # (3,) nearest one: distance [m], speed [m/s], our time to react [s]
@@ -135,6 +156,7 @@ class Work(NamedTuple):
     low: Floats  # (FINEST, n)
     high: Floats  # (FINEST, n)
     scratch: Floats  # (SCRATCH, n or 3), what a function needs within itself
+    gram: Floats  # (12, n or 6) of the manipulability
     stop_times: Floats  # (T,) [s] of the step's points and those of a straight stop
     stop_places: Floats  # (T, n + 1) [rad], [m]
     stop_speeds: Floats  # (T, n + 1) [rad/s], [m/s]
@@ -156,18 +178,19 @@ def make_work(joints: int, capsules: int, rows: int) -> Work:
     )
     vectors = {name: np.zeros(n) for name in VECTORS}
     return Work(
-        pose=pose, h=np.zeros(rows), g=np.zeros((rows, n)), bound=np.zeros(rows),
-        which=np.zeros(rows, np.int64), allowed=np.zeros(rows), again=np.zeros(rows),
+        pose=pose, h=np.zeros(rows), g=np.zeros((rows + SOFT, n)), bound=np.zeros(rows + SOFT),
+        which=np.zeros(rows + SOFT, np.int64), allowed=np.zeros(rows), again=np.zeros(rows),
         person=np.array([NOBODY, 0.0, 0.0]),
         linear=np.zeros((n + 1, 3)), angular=np.zeros((n + 1, 3)),
         nodes=np.zeros((FINEST + 1, n)), times=np.zeros(FINEST + 1),
         low=np.zeros((FINEST, n)), high=np.zeros((FINEST, n)),
         scratch=np.zeros((SCRATCH, max(n, 3))),
+        gram=np.zeros((12, max(n, 6))),
         stop_times=np.zeros(POINTS), stop_places=np.zeros((POINTS, n + 1)),
         stop_speeds=np.zeros((POINTS, n + 1)),
         program=Program(
-            np.zeros(n + 1), np.zeros((rows, n + 1)), np.full(n + 1 + rows, -FREE),
-            np.full(n + 1 + rows, FREE), np.zeros(rows, np.int64),
+            np.zeros(n + 2), np.zeros((rows + SOFT, n + 2)), np.full(n + 2 + rows + SOFT, -FREE),
+            np.full(n + 2 + rows + SOFT, FREE), np.zeros(rows + SOFT, np.int64),
         ),
         notes=np.zeros(rows + n + NOTES, np.int64),
         **vectors,
