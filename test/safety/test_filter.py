@@ -364,6 +364,35 @@ def test_junk_dt_counts_as_a_bound(bench, robot, dt):
     assert result.command.times[0] <= 2 * DT + 1e-12
 
 
+@pytest.mark.parametrize('fault', ['obstacle_invalid', 'estop'])
+def test_a_mild_brake_keeps_the_jerk_limits_and_a_grave_one_is_quicker(bench, robot, fault):
+    """Level 2 brakes gently where that is clear too; from level 3 on by the full acceleration."""
+    bench.goal(0.5, seconds=0.8)
+    results = bench.run(70)
+    moving = results[-1].filtered_velocity
+    bad = Obstacle('ghost', 'sphere', np.array([0.1]), np.array([np.nan, 0, 0]))
+    took, after = 0.0, {}
+    if fault == 'estop':
+        bench.safety.trip('estop')
+    else:
+        after['world'] = World(bench.now, (bad,))
+    while bench.speed > 0.0:
+        results.append(bench.tick(**after))
+        took += DT
+        assert took < 1.0 and bench.result.reason == fault
+    speeds = np.array([r.filtered_velocity for r in results])
+    pace = np.diff(speeds, axis=0) / DT
+    jerk = np.abs(np.diff(pace, axis=0)) / DT
+    limit, accel = robot.limits('jerk'), robot.limits('acceleration')
+    full = (np.abs(moving) / accel).max()  # [s] of the brake by the acceleration limits
+    assert np.abs(moving).max() > 0.5 and (np.abs(pace) <= accel + 1e-6).all()
+    if fault == 'estop':
+        assert full <= took <= full + 2 * DT and (jerk > 2.0 * limit).any()
+    else:
+        assert (jerk[60:] <= limit * (1.0 + 1e-3)).all()
+        assert full < took < full + 2.5 * (accel / limit).max()
+
+
 def test_an_obstacle_that_is_not_finite_is_a_fault_and_so_is_its_return(bench):
     bad = Obstacle(
         'ghost', 'sphere', np.array([0.1]), np.array([np.nan, 0, 0]), np.array([0, 0, 0, 1.0]),

@@ -49,6 +49,34 @@ def keeps_apart(arm, v, velocity, stop, knobs, work):
 
 
 @compiled
+def may_move(arm, v, velocity, knobs, fastest, work):
+    """Return what forbids a velocity (n,) whatever its stop, -1 for nothing; v is that before."""
+    if tool_speed(arm, work.pose, velocity) > (1.0 + ROUNDING) * max(
+        knobs.tool_speed, tool_speed(arm, work.pose, v)
+    ):
+        return TOOL_ROW
+    for j in range(len(velocity)):
+        if not abs(velocity[j]) <= fastest:
+            return RECOVERY_ROW
+    return -1
+
+
+@compiled
+def stops_straight(arm, solids, limits, q, v, velocity, dt, age, knobs, work, pose):
+    """Return (row, checks): what a step at a velocity and its straight stop break, -1: nothing."""
+    if not stop_keeps_limits(limits, q, velocity, dt, ROUNDING):
+        return LIMIT_ROW, 0
+    stop = stop_time(velocity, limits.accel)
+    row, checks = check_line(
+        arm, solids, q, velocity, dt, stop, age, work.h, work.allowed, pose, work.again,
+        work.linear, work.angular, work.scratch,
+    )  # fmt: skip
+    if row == -1 and not keeps_apart(arm, v, velocity, stop, knobs, work):
+        return PERSON_ROW, checks
+    return row, checks
+
+
+@compiled
 def certify(
     arm, solids, limits, plan, phi, rate, q, v, velocity, dt, age, on_way, knobs, fastest, work,
     pose,
@@ -78,23 +106,18 @@ def certify(
         (stop, row, checks, slowing): one of NONE, STRAIGHT and ALONG_PLAN, the row that failed,
         the poses that were looked at, and D of a stop along the plan, whose rest is in `work`.
     """
-    if tool_speed(arm, work.pose, velocity) > (1.0 + ROUNDING) * max(
-        knobs.tool_speed, tool_speed(arm, work.pose, v)
-    ):
-        return NONE, TOOL_ROW, 0, 0.0
-    for j in range(len(q)):
-        if not abs(velocity[j]) <= fastest:
-            return NONE, RECOVERY_ROW, 0, 0.0
-    row, checks = LIMIT_ROW, 0
-    if not on_way and stop_keeps_limits(limits, q, velocity, dt, ROUNDING):
-        row, checks = check_line(
-            arm, solids, q, velocity, dt, stop_time(velocity, limits.accel), age, work.h,
-            work.allowed, pose, work.again, work.linear, work.angular, work.scratch,
-        )  # fmt: skip
+    row, checks = may_move(arm, v, velocity, knobs, fastest, work), 0
+    if row != -1:
+        return NONE, row, 0, 0.0
+    row = LIMIT_ROW
+    if not on_way:
+        row, checks = stops_straight(
+            arm, solids, limits, q, v, velocity, dt, age, knobs, work, pose
+        )
         if row == -1:
-            if not keeps_apart(arm, v, velocity, stop_time(velocity, limits.accel), knobs, work):
-                return NONE, PERSON_ROW, checks, 0.0
             return STRAIGHT, row, checks, 0.0
+        if row == PERSON_ROW:
+            return NONE, row, checks, 0.0
     plan_at(plan, phi + rate * dt, work.rest, work.spare)
     for j in range(len(q)):
         work.rest[j] = velocity[j] - (work.rest[j] - work.here[j]) / dt

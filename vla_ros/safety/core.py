@@ -18,6 +18,7 @@ from vla_ros.safety.check_plan import FINEST
 from vla_ros.safety.compiled import compiled
 from vla_ros.safety.decide import begin, CHOSEN, finish, NOTHING
 from vla_ros.safety.distance import Solids
+from vla_ros.safety.ease import ease
 from vla_ros.safety.limits import Limits
 from vla_ros.safety.stop import step
 from vla_ros.safety.tick import go_around, look, walk
@@ -236,6 +237,24 @@ def finish_in(
     if decision[0] == CHOSEN:
         step(limits, q, v, work.chosen, dt, gripper, work)
     return decision
+
+
+@compiled
+def ease_in(core, q, v, acc, dt, age, gripper, smooth, kept):
+    """See `ease`, and `step` where a velocity was chosen.
+
+    Returns:
+        (clear, share): whether one was, and how fast it is against the one before.
+    """
+    arm, limits, solids, _, numbers, work, pose = unpack(core)
+    knobs = knobs_in(numbers)
+    if not ease(arm, solids, limits, q, v, acc, dt, age, smooth, kept, knobs, work, pose):
+        return False, 0.0
+    before = after = 0.0
+    for j in range(len(v)):
+        before, after = max(before, abs(v[j])), max(after, abs(work.chosen[j]))
+    step(limits, q, v, work.chosen, dt, gripper, work)
+    return True, min(after / before, 1.0) if before > 0.0 else 0.0
 
 
 @compiled

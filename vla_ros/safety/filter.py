@@ -14,8 +14,6 @@ in a static world.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from vla_ros import paths
@@ -24,33 +22,21 @@ from vla_ros.robot import RobotSpec
 from vla_ros.safety.certify import ALONG_PLAN
 from vla_ros.safety.clocks import Clocks, Tick
 from vla_ros.safety.config import FAULTS, SafetyConfig, SETTINGS
-from vla_ros.safety.core import begin_in, finish_in, Seen, step_in
+from vla_ros.safety.core import begin_in, ease_in, finish_in, Seen, step_in
 from vla_ros.safety.decide import ASKS, Decision, NOT_FINITE, REFUSED, STILL, UNSOLVED
 from vla_ros.safety.limits import limits_of
 from vla_ros.safety.model import build_model
 from vla_ros.safety.notes import Notes
 from vla_ros.safety.qp import QpSolver
-from vla_ros.safety.result import Level, Plan, SafetyResult
+from vla_ros.safety.result import intervention_of, Level, Plan, SafetyResult
 from vla_ros.safety.scene import Scene
-from vla_ros.safety.stop import Brake, command_of, go_on
+from vla_ros.safety.stop import Brake, Choice, command_of, go_on
 from vla_ros.safety.tick import tool_speed
 from vla_ros.safety.tracking import Tracking
 from vla_ros.safety.watchdog import Watchdog
 from vla_ros.safety.work import knobs_of
 from vla_ros.safety.world import World
 from vla_ros.types import Array, frozen, JointCommand, JointState, PlanPieces
-
-
-class Choice(NamedTuple):
-    """The velocity of one tick, what shaped it and the stop behind it."""
-
-    velocity: Array  # (dof,) [rad/s]
-    brake: Brake
-    share: float = 0.0  # 1: as wanted; less: blended towards the brake; 0: the brake itself
-    passed: bool = False  # the plan passed unchanged
-    active: tuple[str, ...] = ()  # what held it back, by name
-    slack: float = 0.0  # [m/s] largest violated row
-    checks: int = 0  # poses that the stop checks looked at
 
 
 class SafetyFilter:
@@ -92,6 +78,8 @@ class SafetyFilter:
         self._settle((np.zeros(dof + 2), np.zeros(dof + 2)), 0, plan, 0.0, seen, False)
         measured = frozen([*self._q, 0.0], (None,), 'warm-up')  # read-only, as joint states are
         self._tracking.error(self._now, measured[:-1])
+        age = self.scene.age(self._now)
+        ease_in(self.scene.core, self._q, still, still, self._dt, age, 0.0, True, True)
         for stop in Brake(), Brake(plan, 0.0, 0.1, 1.0, still):
             go_on(stop, still, self._accel, self._dt)
             step_in(self.scene.core, self._q, still, still + 0.1, self._dt, 0.0)
@@ -311,9 +299,10 @@ class SafetyFilter:
         active = self._notes.names(decision.notes)
         if decision.status == REFUSED:
             self._hindered += self._dt
-            choice = self._stopping()._replace(active=active, checks=decision.checks)
             faults = [*faults, 'stop_not_verified']
-            return self._report(self._move(choice), faults, phi, choice, seen, work.wanted)
+            choice, command = self._slow(faults, seen)
+            choice = choice._replace(active=active, checks=decision.checks)
+            return self._report(command, faults, phi, choice, seen, work.wanted)
         if decision.jerky:
             faults = [*faults, 'stop_not_verified']
         stop = Brake(rate=decision.rate)
@@ -331,8 +320,23 @@ class SafetyFilter:
         return Choice(*go_on(self._stop, self._v, self._accel, self._dt))
 
     def _brake(self, faults: list[str], phi: float, seen: Seen | None) -> SafetyResult:
+        choice, command = self._slow(faults, seen)
+        return self._report(command, faults, phi, choice, seen, self._still)
+
+    def _slow(self, faults: list[str], seen: Seen | None) -> tuple[Choice, JointCommand]:
+        """Brake: within the jerk limits where that is clear too and no fault asks for more."""
+        mild = all(self.config.faults[fault].level == Level.S2_VERIFIED_BRAKE for fault in faults)
+        if seen is not None and mild and self._stop.plan is None and self._v.any():
+            clear, share = ease_in(
+                self.scene.core, self._q, self._v, self._acc, self._dt,
+                self.scene.age(self._now), self._gripper, seen.smooth, seen.kept,
+            )  # fmt: skip
+            if clear:
+                rate = share * self._stop.rate
+                choice = Choice(self.scene.work.chosen.copy(), Brake(rate=rate))
+                return choice, self._moved(choice)
         choice = self._stopping()
-        return self._report(self._move(choice), faults, phi, choice, seen, self._still)
+        return choice, self._move(choice)
 
     def _move(self, choice: Choice) -> JointCommand:
         """Step at a velocity that the core does not know yet, and return the command."""
@@ -392,17 +396,7 @@ class SafetyFilter:
             phi=phi,
             rate=self._rate,
             checks=choice.checks if choice else 0,
-            intervention=self._intervention(choice, level, reason),
+            intervention=intervention_of(choice, level, reason),
         )
         self._last = result
         return result
-
-    def _intervention(self, choice: Choice | None, level: Level, reason: str) -> str:
-        """Name what acted in a tick: none, path, cbf, path_brake, straight_brake or off."""
-        if choice is None or level is Level.S0_NOMINAL:
-            return 'none'
-        if choice.share == 0.0:
-            return 'straight_brake' if choice.brake.plan is None else 'path_brake'
-        if reason == 'off':
-            return 'off'
-        return 'cbf' if reason == 'deviated' else 'path'

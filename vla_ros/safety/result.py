@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Any, NamedTuple, Protocol
 
+from vla_ros.safety.stop import Choice
 from vla_ros.types import Array, JointCommand, PlanPieces
 
 
@@ -64,3 +65,14 @@ class SafetyResult(NamedTuple):
     rate: float  # sigma from this tick on, in [0, 1]
     checks: int  # poses that the stop checks looked at
     intervention: str  # none, path, cbf, path_brake, straight_brake or off
+
+
+def intervention_of(choice: Choice | None, level: Level, reason: str) -> str:
+    """Name what acted in a tick: none, path, cbf, path_brake, straight_brake or off."""
+    if choice is None or level is Level.S0_NOMINAL:
+        return 'none'
+    if choice.share == 0.0:
+        return 'straight_brake' if choice.brake.plan is None else 'path_brake'
+    if reason == 'off':
+        return 'off'
+    return 'cbf' if reason == 'deviated' else 'path'

@@ -29,6 +29,18 @@ class Brake(NamedTuple):
     rest: Array | None = None  # (dof,) [rad/s] velocity that is not the plan's
 
 
+class Choice(NamedTuple):
+    """The velocity of one tick, what shaped it and the stop behind it."""
+
+    velocity: Array  # (dof,) [rad/s]
+    brake: Brake
+    share: float = 0.0  # 1: as wanted; less: blended towards the brake; 0: the brake itself
+    passed: bool = False  # the plan passed unchanged
+    active: tuple[str, ...] = ()  # what held it back, by name
+    slack: float = 0.0  # [m/s] largest violated row
+    checks: int = 0  # poses that the stop checks looked at
+
+
 @compiled
 def step(limits, q, v, velocity, dt, gripper, work):
     """Fill pose and acceleration after a step, and the points of its straight stop.
