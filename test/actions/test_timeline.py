@@ -85,6 +85,17 @@ def test_a_point_that_rounding_puts_just_before_a_new_one_is_no_jump():
     assert timeline.pieces.fastest.max() < 20.0
 
 
+@given(st.floats(1e-9, STEP), st.floats(-0.3, 0.3))
+def test_a_jump_at_a_seam_takes_half_a_step_at_least(late, jump):
+    """A new chunk begins elsewhere: the piece between is no cliff, at which the clock stands."""
+    timeline = laid(chunk(0.0, slope=0.0))
+    second = chunk(0.05, first=jump, slope=0.0, start=0.2 + late)
+    assert timeline.accept(second, 0.05, 0.3, 0.1).ok
+    due = timeline.pieces.due
+    assert np.diff(due).min() >= 0.5 * STEP - 1e-12
+    assert timeline.pieces.fastest[:, 0].max() <= 1.5 * abs(jump) / (0.5 * STEP) + 1e-9
+
+
 def test_a_chunk_that_is_partly_past_is_entered_where_the_clock_is():
     timeline = Timeline(2)
     assert timeline.accept(chunk(1.0), 0.0, 1.3, 0.3).ok

@@ -88,6 +88,22 @@ def test_path_cbf_waits_before_it_goes_around(make, post, config):
     assert first - slow[0] >= 0.9 * config.slow_patience / DT
 
 
+def test_path_cbf_stays_off_the_way_until_it_is_on_the_plan_again(make, post, safety, monkeypatch):
+    """In front of the body again it would wait for its whole patience once more."""
+    drive, states, step = make('path+cbf', world=post), [], safety.step
+
+    def watched(*args):
+        result = step(*args)
+        states.append((safety._deviates, float(np.abs(safety.scene.work.error).max())))
+        return result
+
+    monkeypatch.setattr(safety, 'step', watched)
+    drive.run(6.0)
+    ends = [k for k in range(1, len(states)) if states[k - 1][0] and not states[k][0]]
+    assert any(deviates for deviates, _ in states)
+    assert all(states[k][1] < 1e-7 for k in ends)
+
+
 def test_stop_does_nothing_until_the_stop_itself(make, post):
     drive = make('stop', world=post)
     results = drive.run(2.0)
