@@ -84,7 +84,7 @@ class Gullible(SafetyFilter):
     def _settle(self, answer, rows, *others):
         work = self.scene.work
         work.lo[:], work.hi[:] = -np.inf, np.inf
-        x = np.append(work.desired, 0.0)
+        x = np.append(work.desired, [0.0, 0.0])
         return super()._settle((x, np.zeros(len(x))), 0, *others)
 
 
