@@ -134,6 +134,13 @@ def test_no_attack_of_the_bench_gets_through(robot, config, index):
     assert tally.moved > 0.2 * tally.ticks and tally.looks > 0
 
 
+@pytest.mark.parametrize('number', [219, 365, 422, 529])
+def test_what_once_got_through_does_not_again(robot, config, number):
+    """Jerk in S1: a velocity was blended on the plan's way, where that way broke a limit."""
+    tally = Invariance(robot, range_of(config), 2274231195).episode(number)
+    assert tally.ticks > 100 and not tally.violations, tally.violations
+
+
 def bang_bang(rollout, seed, ticks):
     """Full speed in random directions, each long enough to get somewhere."""
     rng = np.random.default_rng(seed)

@@ -221,7 +221,7 @@ def blend(
         checks += more
         if stop != NONE:
             return end(
-                limits, v, acc, dt, smooth, halting, tied, share, share * sigma, stop, slowing,
+                limits, v, acc, dt, smooth, halting, False, share, share * sigma, stop, slowing,
                 slack, checks, notes, work,
             )  # fmt: skip
         work.notes[notes] = row
@@ -231,7 +231,7 @@ def blend(
 
 @compiled
 def end(
-    limits, v, acc, dt, smooth, halting, tied, share, rate, stop, slowing, slack, checks, notes,
+    limits, v, acc, dt, smooth, halting, on_way, share, rate, stop, slowing, slack, checks, notes,
     work,
 ):  # fmt: skip
     """Look at the jerk of the chosen velocity, and let a stop end at rest."""
@@ -239,7 +239,7 @@ def end(
     if jerk and not smooth:
         work.notes[notes] = JERK_ROW
         return REFUSED, 0.0, 0.0, NONE, 0.0, slack, checks, notes + 1, 0, False, False
-    jerky = jerk and share < 1.0 and not tied  # blended so far that it is a brake
+    jerky = jerk and share < 1.0 and not on_way  # blended so far that it is a brake
     fastest = 0.0
     for j in range(len(v)):
         fastest = max(fastest, abs(work.chosen[j]))
