@@ -27,6 +27,7 @@ from vla_ros.status import PolicyPhase, PolicyStatus, RunCode, SafetyStatus, Tas
 
 ANSWER = 5.0  # [s] for a service or an action server to appear and to answer
 POLL = 0.01  # [s] between two looks at a condition
+REPEAT = 1.0  # [s] after which an instruction that nobody took up is said again
 
 
 @dataclass(frozen=True)
@@ -200,16 +201,23 @@ class Client:
     def say(self, text: str, timeout: float = ANSWER) -> PolicyStatus:
         """Publish an instruction, empty to stop, and return the status that takes it up.
 
+        It is said again every REPEAT seconds until then: what is published while a node that has
+        just started is being discovered may never reach it.
+
         Raises:
             NodeError: No policy took it up in time.
         """
         self.until(lambda: self.policy, timeout, 'a report of the policy node')
         before = self.policy
         text = text.strip()
-        self._instruction.publish(convert.text_to_msg(text))
+        due = monotonic()
 
         def taken() -> PolicyStatus | None:
+            nonlocal due
             now = self.policy
+            if monotonic() >= due:
+                self._instruction.publish(convert.text_to_msg(text))
+                due = monotonic() + REPEAT
             if now is None or before is None or now is before:
                 return None
             newer = now.instruction_id > before.instruction_id

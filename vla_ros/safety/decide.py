@@ -1,4 +1,4 @@
-"""The velocity of one tick: what is wanted, held to limits and bodies, before a stop; compiled.
+"""The velocity of one tick: the nearest to what is wanted that a clear stop can follow; compiled.
 
 Two stops are looked at. A, along the plan: its clock slows down evenly, so the arm stays on its
 way. B, straight: every joint slows by the same share. A velocity is commanded only if one of them
