@@ -8,8 +8,8 @@ import pytest
 from vla_ros.actions import Plan
 from vla_ros.obstacle import Obstacle
 from vla_ros.safety import World
-from vla_ros.safety.check import way_on_line
-from vla_ros.safety.check_law import falls_to, plan_keeps_law
+from vla_ros.safety.check import falls_to, way_on_line
+from vla_ros.safety.check_law import plan_keeps_law
 from vla_ros.safety.check_plan import check_plan, clock_brake, rest_time
 from vla_ros.safety.limits import (
     law_speed,

@@ -8,11 +8,14 @@ from drive import Drive, DT
 import numpy as np
 import pytest
 
+from vla_ros.actions import Plan
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.kinematics import Kinematics
 from vla_ros.obstacle import Obstacle
 from vla_ros.paths import share
 from vla_ros.safety import Level, World
+from vla_ros.safety.tick import go_around
+from vla_ros.types import Trajectory
 
 
 @pytest.fixture
@@ -88,20 +91,22 @@ def test_path_cbf_waits_before_it_goes_around(make, post, config):
     assert first - slow[0] >= 0.9 * config.slow_patience / DT
 
 
-def test_path_cbf_stays_off_the_way_until_it_is_on_the_plan_again(make, post, safety, monkeypatch):
+@pytest.mark.parametrize('off', [0.0, 1e-3])  # [rad] of the reference from the plan
+@pytest.mark.parametrize('phi', [-0.1, 0.5])  # [s] before and after the plan's first point
+def test_path_cbf_stays_off_the_way_until_it_is_on_the_plan_again(make, robot, safety, off, phi):
     """In front of the body again it would wait for its whole patience once more."""
-    drive, states, step = make('path+cbf', world=post), [], safety.step
-
-    def watched(*args):
-        result = step(*args)
-        states.append((safety._deviates, float(np.abs(safety.scene.work.error).max())))
-        return result
-
-    monkeypatch.setattr(safety, 'step', watched)
-    drive.run(6.0)
-    ends = [k for k in range(1, len(states)) if states[k - 1][0] and not states[k][0]]
-    assert any(deviates for deviates, _ in states)
-    assert all(states[k][1] < 1e-7 for k in ends)
+    make('path+cbf')
+    plan, knobs, work = Plan(len(robot.joint_names)), safety.scene.knobs, safety.scene.work
+    plan.reset(0.0)
+    still = np.tile(np.append(robot.home, 0.04), (2, 1))
+    assert plan.accept(Trajectory(0.001, np.array([0.0, 1.0]), still), 0.01).ok
+    work.error[:] = 0.0
+    work.error[3] = off
+    waited = go_around(plan.pieces, phi, 1.0, 0.0, knobs.patience, False, DT, knobs, work)
+    assert waited == (knobs.patience, True, False)  # held up for long: it leaves the way
+    back = off == 0.0 and phi > 0.0
+    free = go_around(plan.pieces, phi, 1.0, 1.0, 0.0, True, DT, knobs, work)
+    assert free == (0.0, not back, back)
 
 
 def test_stop_does_nothing_until_the_stop_itself(make, post):

@@ -77,3 +77,14 @@ def forward(arm, q, pose):
                 t, o = pose.turn[j, i], pose.origin[j, i]
                 pose.ends[c_, 0, i] = o + t[0] * a[0] + t[1] * a[1] + t[2] * a[2]
                 pose.ends[c_, 1, i] = o + t[0] * b[0] + t[1] * b[1] + t[2] * b[2]
+
+
+@compiled
+def tool_place(arm, pose):
+    """Return x, y, z of the tool centre [m]."""
+    t, o, p = pose.turn[-1], pose.origin[-1], arm.tool
+    return (
+        o[0] + t[0, 0] * p[0] + t[0, 1] * p[1] + t[0, 2] * p[2],
+        o[1] + t[1, 0] * p[0] + t[1, 1] * p[1] + t[1, 2] * p[2],
+        o[2] + t[2, 0] * p[0] + t[2, 1] * p[1] + t[2, 2] * p[2],
+    )

@@ -57,6 +57,14 @@ def way_on_line(t, dt, stop):
 
 
 @compiled
+def falls_to(t, dt, stop):
+    """Return the share of a speed that is left at t [s], if it falls evenly from dt to dt + T."""
+    if t <= dt:
+        return 1.0
+    return max(0.0, 1.0 - (t - dt) / stop) if stop > 0.0 else 0.0
+
+
+@compiled
 def nearing(solids, solid, since, span):
     """Return how much an obstacle may come nearer within `span`, `since` after its stamp [m]."""
     v = solids.velocity[solid]
@@ -110,7 +118,7 @@ def check_line(
     u = 0.0
     for check in range(MAX_CHECKS):
         t = time_on_line(u, dt, stop)
-        pace = 1.0 if t <= dt else max(0.0, 1.0 - (t - dt) / stop)  # du/dt, never rises again
+        pace = falls_to(t, dt, stop)  # du/dt, never rises again
         put_at(solids, age + t)
         for j in range(len(q)):
             x[j] = q[j] + u * v[j]

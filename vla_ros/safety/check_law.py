@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from vla_ros.safety.check import time_on_line, way_on_line
+from vla_ros.safety.check import falls_to, time_on_line, way_on_line
 from vla_ros.safety.compiled import compiled
 from vla_ros.safety.limits import law_speed
 from vla_ros.safety.pace import plan_at
 
 PIECES = 24  # that the way is cut into; within each the worst place meets the worst speed
-
-
-@compiled
-def has_law(limits, j):
-    """Say whether a law bounds the speed of joint j."""
-    return limits.law[j, 0, 1] > 0.0 or limits.law[j, 1, 1] > 0.0
-
-
-@compiled
-def falls_to(t, dt, stop):
-    """Return the share of a speed that is left at t [s], if it falls evenly from dt to dt + T."""
-    if t <= dt:
-        return 1.0
-    return max(0.0, 1.0 - (t - dt) / stop) if stop > 0.0 else 0.0
 
 
 @compiled
@@ -55,7 +41,12 @@ def plan_keeps_law(
         scratch: (SCRATCH, n or 3) buffer.
         tolerance: Of a velocity [rad/s].
     """
-    n, clock = len(q), rate / brake
+    n, free = len(q), True
+    for j in range(n):
+        free = free and limits.law[j, 0, 1] <= 0.0 and limits.law[j, 1, 1] <= 0.0
+    if free:
+        return True
+    clock = rate / brake
     start, here, there = scratch[0, : len(q)], scratch[1, : len(q)], scratch[2, : len(q)]
     slope, unused = scratch[3, : len(q)], scratch[4, : len(q)]
     end, w = max(dt + clock, dt + stop), span / PIECES
@@ -70,8 +61,6 @@ def plan_keeps_law(
         plan_at(plan, phi + w * m, here, slope)
         plan_at(plan, phi + w * (m + 1), there, unused)
         for j in range(n):
-            if not has_law(limits, j):
-                continue
             drift = rest[j] * way_on_line(since, dt, stop)
             further = rest[j] * way_on_line(until, dt, stop) - drift
             place, along = q[j] + (here[j] - start[j]) + drift, there[j] - here[j]

@@ -8,7 +8,7 @@ import numpy as np
 
 from vla_ros.safety.chain import forward
 from vla_ros.safety.check import curvature, nearing, time_on_line, way_on_line
-from vla_ros.safety.check_law import has_law, plan_keeps_law
+from vla_ros.safety.check_law import plan_keeps_law
 from vla_ros.safety.compiled import compiled
 from vla_ros.safety.distance import clearance, put_at, row_bodies, row_count
 from vla_ros.safety.limits import excess_of
@@ -152,10 +152,8 @@ def check_plan(
     count = cut_way(
         plan, phi, q, rate, brake, rest, dt, stop, hard, nodes, times, low, high, scratch
     )  # fmt: skip
-    joints, lawful = len(q), True
-    for j in range(joints):
-        lawful = lawful and not has_law(limits, j)
-    if not lawful and not plan_keeps_law(
+    joints = len(q)
+    if not plan_keeps_law(
         limits, plan, phi, q, rate, brake, rest, dt, span, stop, hard, scratch, tolerance
     ):
         return -3, 0

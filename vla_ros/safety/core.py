@@ -16,7 +16,7 @@ from vla_ros.safety.chain import Arm, Floats, Ints, Pose
 from vla_ros.safety.check import SCRATCH
 from vla_ros.safety.check_plan import FINEST
 from vla_ros.safety.compiled import compiled
-from vla_ros.safety.decide import begin, CHOSEN, finish, NOTHING
+from vla_ros.safety.decide import begin, CHOSEN, finish, no_velocity, REFUSED
 from vla_ros.safety.distance import Solids
 from vla_ros.safety.ease import ease
 from vla_ros.safety.limits import Limits
@@ -203,7 +203,7 @@ def begin_in(
     )
     if straight or touching >= 0 or len(plan.due) == 0:  # never look into an empty plan
         seen = smooth, kept, least, touching, gripper, 0.0, False, hindered, deviates, count
-        return seen, NOTHING
+        return seen, no_velocity(REFUSED)
     free, slowed, low, grip = walk(
         arm, limits, plan, q, phi, rate, dt, halting, count, knobs, work
     )

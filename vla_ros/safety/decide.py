@@ -19,7 +19,7 @@ from vla_ros.safety.certify import (
     UNBOUNDED,
 )
 from vla_ros.safety.compiled import compiled
-from vla_ros.safety.limits import differs, jerks, stop_time
+from vla_ros.safety.limits import brake_share, differs, jerks
 from vla_ros.safety.optimality import BINDS, pack, settle
 from vla_ros.safety.soft import soft_rows
 from vla_ros.safety.tick import cut, want
@@ -31,7 +31,6 @@ PASSED = 1e-9  # [rad/s] a velocity that differs by less passed unchanged
 STILL = 1e-6  # [rad/s] slower is at rest
 LEAST_SHARE = 1e-6  # of a slow-down to rest, which is no refusal
 TOLERANCE = 1e-6  # [rad/s], [m/s] of every condition of optimality
-NOTHING = REFUSED, 0.0, 0.0, NONE, 0.0, 0.0, 0, 0, 0, False, False
 
 
 class Decision(NamedTuple):
@@ -48,6 +47,12 @@ class Decision(NamedTuple):
     rows: int  # of the program, if it has to be solved
     jerky: bool  # a blend that breaks the jerk limit: a brake
     passed: bool  # the plan passed unchanged
+
+
+@compiled
+def no_velocity(status, slack=0.0, checks=0, notes=0, rows=0):
+    """Return the fields of a Decision for none."""
+    return status, 0.0, 0.0, NONE, 0.0, slack, checks, notes, rows, False, False
 
 
 @compiled
@@ -90,7 +95,7 @@ def begin(
     want(plan, phi, sigma, dt, work)
     for j in range(len(q)):
         if not math.isfinite(work.wanted[j]):
-            return NOT_FINITE, 0.0, 0.0, NONE, 0.0, 0.0, 0, 0, 0, False, False
+            return no_velocity(NOT_FINITE)
     if tied:
         slower = slow_down(
             arm, solids, limits, plan, phi, sigma, low, q, v, acc, dt, age, smooth, kept, halting,
@@ -109,7 +114,7 @@ def begin(
             knobs.ease, work.program,
         )  # fmt: skip
         if rows > 0:  # with none that can bind, the nearest velocity in the box is the answer
-            return ASKS, 0.0, 0.0, NONE, 0.0, 0.0, 0, 0, rows, False, False
+            return no_velocity(ASKS, 0.0, 0, 0, rows)
     for j in range(len(q)):
         work.best[j] = min(max(work.desired[j], work.lo[j]), work.hi[j])
     notes = note_joints(0, work)
@@ -137,7 +142,7 @@ def finish(
         rows, knobs.slack, knobs.ease, TOLERANCE, work.best,
     )  # fmt: skip
     if not good:
-        return UNSOLVED, 0.0, 0.0, NONE, 0.0, 0.0, 0, 0, 0, False, False
+        return no_velocity(UNSOLVED)
     notes = 0
     for r in range(rows):
         if dual[len(q) + 2 + r] < -BINDS:
@@ -195,7 +200,7 @@ def slow_down(
         work.notes[notes] = row
         notes += 1
     status = REFUSED if possible else UNSOLVED
-    return status, 0.0, 0.0, NONE, 0.0, 0.0, checks, notes, 0, False, False
+    return no_velocity(status, 0.0, checks, notes)
 
 
 @compiled
@@ -206,8 +211,7 @@ def blend(
     """Blend `best` towards the brake, by halves, until a stop behind it is verified."""
     checks, share = 0, 1.0
     fastest = UNBOUNDED if kept else knobs.recover
-    stopping = stop_time(v, limits.accel)
-    brake = 1.0 - dt / stopping if stopping > dt else 0.0  # of the velocity of before
+    brake = brake_share(v, limits.accel, dt)
     for _ in range(knobs.blends):
         for j in range(len(q)):
             slow = brake * v[j]
@@ -226,7 +230,7 @@ def blend(
             )  # fmt: skip
         work.notes[notes] = row
         notes, share = notes + 1, 0.5 * share
-    return REFUSED, 0.0, 0.0, NONE, 0.0, slack, checks, notes, 0, False, False
+    return no_velocity(REFUSED, slack, checks, notes)
 
 
 @compiled
@@ -238,7 +242,7 @@ def end(
     jerk = jerks(work.chosen, v, acc, limits.jerk, dt, PASSED)
     if jerk and not smooth:
         work.notes[notes] = JERK_ROW
-        return REFUSED, 0.0, 0.0, NONE, 0.0, slack, checks, notes + 1, 0, False, False
+        return no_velocity(REFUSED, slack, checks, notes + 1)
     jerky = jerk and share < 1.0 and not on_way  # blended so far that it is a brake
     fastest = 0.0
     for j in range(len(v)):

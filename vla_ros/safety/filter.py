@@ -56,7 +56,6 @@ class SafetyFilter:
         self.scene = Scene(model, limits, config)
         self.solver = QpSolver(robot.dof)
         self._notes = Notes(robot, self.scene)
-        self._scale = 1.0  # largest sigma
         self._clocks = Clocks(config)
         self._watchdog = Watchdog(config, len(robot.joint_names))
         self._tracking = Tracking(model.arm.lever, config)
@@ -89,18 +88,17 @@ class SafetyFilter:
         self.config = config
         self._watchdog.config = config
         self._tracking.limit = config.tracking_limit
-        self.scene.tune(knobs_of(config, self._grip, self._scale))
+        self.scene.tune(knobs_of(config, self._grip, self.speed_scale))
         self._hindered, self._deviates = 0.0, False  # [s] waited for a body to go; go around it
 
     @property
     def speed_scale(self) -> float:
         """Largest sigma, in (0, 1]; may be set at any time."""
-        return self._scale
+        return self.scene.knobs.scale
 
     @speed_scale.setter
     def speed_scale(self, scale: float) -> None:
-        self._scale = min(max(scale, 0.0), 1.0)
-        self.scene.tune(self.scene.knobs._replace(scale=self._scale))
+        self.scene.tune(self.scene.knobs._replace(scale=min(max(scale, 0.0), 1.0)))
 
     def retune(self, config: SafetyConfig) -> None:
         """Take other settings from the next tick on.
@@ -374,7 +372,7 @@ class SafetyFilter:
         elif choice and not choice.passed:
             level, reason = Level.S1_FILTERED, 'deviated'
             message = f'held by {", ".join(active)}' if active else 'velocity limit'
-        elif self._rate < self._scale:
+        elif self._rate < self.speed_scale:
             level, reason, message = Level.S1_FILTERED, 'slowed', 'the plan clock is slowed'
         if self.config.mode == 'off' and level < Level.S2_VERIFIED_BRAKE:
             level, reason = Level.S1_FILTERED, 'off'

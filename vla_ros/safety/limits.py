@@ -161,6 +161,13 @@ def stop_time(v, accel):
 
 
 @compiled
+def brake_share(v, accel, dt):
+    """Return the share of v (n,) that a straight stop leaves after dt: max(0, 1 - dt / T)."""
+    stop = stop_time(v, accel)
+    return 1.0 - dt / stop if stop > dt else 0.0
+
+
+@compiled
 def stop_keeps_limits(limits, q, v, dt, tolerance):
     """Say whether a step of dt at v and the straight stop after it keep position and law.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from vla_ros.safety.certify import SINGULAR_ROW, WORKSPACE_ROW
-from vla_ros.safety.chain import forward
+from vla_ros.safety.chain import forward, tool_place
 from vla_ros.safety.compiled import compiled
 
 TURN = 1e-4  # [rad] of a central difference
@@ -65,12 +65,8 @@ def soft_rows(arm, q, count, knobs, work, pose):
 @compiled
 def tool_rows(arm, pose, i, out):
     """Fill dp_i/dq (n,) of the tool centre; return its coordinate i [m]."""
-    last = len(pose.axis) - 1
-    t, o = pose.turn[last], pose.origin[last]
-    p0 = o[0] + t[0, 0] * arm.tool[0] + t[0, 1] * arm.tool[1] + t[0, 2] * arm.tool[2]
-    p1 = o[1] + t[1, 0] * arm.tool[0] + t[1, 1] * arm.tool[1] + t[1, 2] * arm.tool[2]
-    p2 = o[2] + t[2, 0] * arm.tool[0] + t[2, 1] * arm.tool[1] + t[2, 2] * arm.tool[2]
-    for j in range(last + 1):
+    p0, p1, p2 = tool_place(arm, pose)
+    for j in range(len(pose.axis)):
         a, c = pose.axis[j], pose.origin[j]
         r0, r1, r2 = p0 - c[0], p1 - c[1], p2 - c[2]
         if i == 0:

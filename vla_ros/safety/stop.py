@@ -9,12 +9,11 @@ import numpy as np
 from vla_ros.safety.check import way_on_line
 from vla_ros.safety.check_plan import rest_time
 from vla_ros.safety.compiled import compiled
-from vla_ros.safety.limits import stop_time
+from vla_ros.safety.limits import brake_share, stop_time
 from vla_ros.safety.pace import plan_at
-from vla_ros.safety.work import Work
+from vla_ros.safety.work import SHARES, Work
 from vla_ros.types import Array, JointCommand, PlanPieces
 
-SHARES = (0.0, 0.5, 1.0)  # of the time of a straight stop, where it has a point
 FINE = np.linspace(0.0, 1.0, 9)  # of the time of a stop along the plan
 SHORTEST = 1e-6  # [s] of a stop, so that its points have distinct times
 
@@ -114,8 +113,7 @@ def go_on(stop: Brake, v: Array, accel: Array, dt: float) -> tuple[Array, Brake]
         dt: [s].
     """
     if stop.plan is None or stop.rest is None:
-        time = stop_time(v, accel)
-        share = 1.0 - dt / time if time > dt else 0.0
+        share = brake_share(v, accel, dt)
         return share * v, Brake(rate=share * stop.rate)
     rate = max(0.0, stop.rate - stop.slowing * dt)
     late = rest_time(stop.rest, accel)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from vla_ros.safety.chain import tool_place
 from vla_ros.safety.check import CONTACT
 from vla_ros.safety.check_plan import CLOCK_SHARE
 from vla_ros.safety.compiled import compiled
@@ -97,12 +98,8 @@ def share_near_person(arm, limits, v, knobs, work):
 @compiled
 def tool_speed(arm, pose, v):
     """Return the speed of the tool centre [m/s] at joint velocities v (n,)."""
-    last = len(v) - 1
     x = y = z = 0.0
-    t, o = pose.turn[last], pose.origin[last]
-    p0 = o[0] + t[0, 0] * arm.tool[0] + t[0, 1] * arm.tool[1] + t[0, 2] * arm.tool[2]
-    p1 = o[1] + t[1, 0] * arm.tool[0] + t[1, 1] * arm.tool[1] + t[1, 2] * arm.tool[2]
-    p2 = o[2] + t[2, 0] * arm.tool[0] + t[2, 1] * arm.tool[1] + t[2, 2] * arm.tool[2]
+    p0, p1, p2 = tool_place(arm, pose)
     for j in range(len(v)):
         a = pose.axis[j]
         r0, r1, r2 = p0 - pose.origin[j, 0], p1 - pose.origin[j, 1], p2 - pose.origin[j, 2]
@@ -113,9 +110,7 @@ def tool_speed(arm, pose, v):
 
 
 @compiled
-def walk(
-    arm, limits, plan, q, phi, rate, dt, stopping, count, knobs, work
-):  # fmt: skip
+def walk(arm, limits, plan, q, phi, rate, dt, stopping, count, knobs, work):
     """Fill p, p', error and way back at plan time phi; say how fast the plan may go on.
 
     Returns:

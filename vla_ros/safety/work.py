@@ -18,7 +18,8 @@ from vla_ros.safety.separation import NOBODY
 
 NOTES = 16  # reasons of one tick at most, besides rows and joints
 SOFT = 7  # soft rows at most: six sides of the workspace, and manipulability
-POINTS = 3  # of a straight stop
+SHARES = (0.0, 0.5, 1.0)  # of the time of a straight stop, where it has a point
+POINTS = len(SHARES)
 FREE = 1e30  # no bound, to the solver
 
 
