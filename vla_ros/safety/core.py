@@ -147,6 +147,7 @@ def unpack(core):
     allowed, a = f[a : a + rows], a + rows
     again, a = f[a : a + rows], a + rows
     near, a = f[a : a + 3], a + 3
+    detour, a = f[a : a + 3], a + 3
     v, a = f[a : a + VECTORS * n].reshape((VECTORS, n)), a + VECTORS * n
     linear, a = f[a : a + 3 * n + 3].reshape((n + 1, 3)), a + 3 * n + 3
     angular, a = f[a : a + 3 * n + 3].reshape((n + 1, 3)), a + 3 * n + 3
@@ -169,9 +170,10 @@ def unpack(core):
     program = Program(target, matrix, under, over, packed)
     notes = i[b : b + rows + n + NOTES]
     work = Work(
-        now, h, g, bound, which, allowed, again, near, v[0], v[1], v[2], v[3], v[4], v[5], v[6],
-        v[7], v[8], v[9], v[10], v[11], v[12], v[13], v[14], v[15], v[16], linear, angular, nodes,
-        times, low, high, scratch, gram, stop_times, stop_places, stop_speeds, program, notes,
+        now, h, g, bound, which, allowed, again, near, detour, v[0], v[1], v[2], v[3], v[4], v[5],
+        v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13], v[14], v[15], v[16], linear, angular,
+        nodes, times, low, high, scratch, gram, stop_times, stop_places, stop_speeds, program,
+        notes,
     )  # fmt: skip
     turn, a = f[a : a + 9 * n].reshape((n, 3, 3)), a + 9 * n
     offset, a = f[a : a + 3 * n].reshape((n, 3)), a + 3 * n
@@ -212,10 +214,13 @@ def begin_in(
     hindered, deviates, tied = go_around(
         plan, phi, free, slowed, hindered, deviates, dt, knobs, work
     )
+    if not deviates:
+        work.detour[:] = 0.0
+    aside = deviates and not halting
     sigma = slowed if knobs.ties and not deviates else free
     decision = begin(
-        arm, solids, limits, plan, phi, sigma, low, q, v, acc, dt, age, tied, count, smooth, kept,
-        halting, knobs, work, pose,
+        arm, solids, limits, plan, phi, sigma, low, q, v, acc, dt, age, tied, aside, count, smooth,
+        kept, halting, knobs, work, pose,
     )  # fmt: skip
     if decision[0] == CHOSEN:
         step(limits, q, v, work.chosen, dt, gripper, work)

@@ -19,6 +19,7 @@ from vla_ros.safety.certify import (
     UNBOUNDED,
 )
 from vla_ros.safety.compiled import compiled
+from vla_ros.safety.detour import go_aside
 from vla_ros.safety.limits import brake_share, differs, jerks
 from vla_ros.safety.optimality import BINDS, pack, settle
 from vla_ros.safety.soft import soft_rows
@@ -57,8 +58,8 @@ def no_velocity(status, slack=0.0, checks=0, notes=0, rows=0):
 
 @compiled
 def begin(
-    arm, solids, limits, plan, phi, sigma, low, q, v, acc, dt, age, tied, count, smooth, kept,
-    halting, knobs, work, pose,
+    arm, solids, limits, plan, phi, sigma, low, q, v, acc, dt, age, tied, aside, count, smooth,
+    kept, halting, knobs, work, pose,
 ):  # fmt: skip
     """Find the velocity to command, or the program that has to be solved for it.
 
@@ -79,6 +80,7 @@ def begin(
         dt: Length of the step [s].
         age: Time from the stamp of the obstacles to the beginning of the step [s].
         tied: Whether the reference is on the plan, and to stay there.
+        aside: Whether it goes along a body in the way, on one side.
         count: Rows of the program.
         smooth: Whether the box keeps the jerk limits.
         kept: Whether every margin is kept.
@@ -106,6 +108,8 @@ def begin(
         want(plan, phi, sigma, dt, work)
     for j in range(len(q)):
         work.desired[j] = work.wanted[j]
+    if aside:
+        go_aside(arm, solids, v, count, dt, knobs, work)
     cut(arm, limits, work.desired, knobs, work)
     if knobs.deviates:
         soft = soft_rows(arm, q, count, knobs, work, pose)

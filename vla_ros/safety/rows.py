@@ -36,7 +36,8 @@ def build_rows(
     G_j = n.(axis_j x (point - origin_j)) for the joints that move the capsule against the other
     body; bound = -alpha(h - margin - room) + n.(speed of the obstacle at the point). The room,
     min(glide, GLIDE margin), is what a stop needs that begins beside a round body: without it
-    an arm that slides along a body would be stopped at every tick.
+    an arm that slides along a body would be stopped at every tick. Within it the arm has to move
+    out again, at gamma (room - gap): what is lost to curvature would add up.
     """
     forward(arm, q, pose)
     n, point, r = scratch[0], scratch[1], scratch[2]
@@ -62,7 +63,11 @@ def build_rows(
         if brake <= 1e-9:  # no joint changes this distance here: nothing to ask for
             continue
         room = max(0.0, min(glide, GLIDE * margins[row]))
-        bound[count] = -barrier_rate(h[row] - margins[row] - room, gamma, brake)
+        gap = h[row] - margins[row]
+        if 0.0 < gap < room:
+            bound[count] = gamma * (room - gap)
+        else:
+            bound[count] = -barrier_rate(gap - room, gamma, brake)
         if row >= fixed_rows:
             solid = (row - fixed_rows) // len(arm.moving)
             v, w = solids.velocity[solid], solids.spin[solid]

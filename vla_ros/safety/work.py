@@ -133,6 +133,7 @@ class Work(NamedTuple):
     allowed: Floats  # (K,) [m] clearance that a stop must keep
     again: Floats  # (K,) of the checks
     person: Floats  # (3,) nearest one: distance [m], speed [m/s], our time to react [s]
+    detour: Floats  # (3,) first side on which the arm goes around, way, time without one [s]
     lo: Floats  # (n,) [rad/s] box
     hi: Floats  # (n,) [rad/s]
     here: Floats  # (n,) [rad] p(phi)
@@ -182,6 +183,7 @@ def make_work(joints: int, capsules: int, rows: int) -> Work:
         pose=pose, h=np.zeros(rows), g=np.zeros((rows + SOFT, n)), bound=np.zeros(rows + SOFT),
         which=np.zeros(rows + SOFT, np.int64), allowed=np.zeros(rows), again=np.zeros(rows),
         person=np.array([NOBODY, 0.0, 0.0]),
+        detour=np.zeros(3),
         linear=np.zeros((n + 1, 3)), angular=np.zeros((n + 1, 3)),
         nodes=np.zeros((FINEST + 1, n)), times=np.zeros(FINEST + 1),
         low=np.zeros((FINEST, n)), high=np.zeros((FINEST, n)),
