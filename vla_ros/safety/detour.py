@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 
 from vla_ros.safety.compiled import compiled
-from vla_ros.safety.distance import TARGET
+from vla_ros.safety.distance import clearance, TARGET
 from vla_ros.safety.soft import tool_rows
 
 SPEED = 0.15  # [m/s] of the tool along the body
 PULL = 0.3  # of what else is wanted: with all of it the arm only presses on the body
-STEEP = 0.3  # part of a normal that must be level: nobody goes around what is below
+STEEP = 0.3  # level part of a normal: with less the body is below or above the arm
 STUCK = 0.2  # of the speed: slower is no way
 PATIENCE = 1.0  # [s] without a way, before the next one is tried
 LEAST = 1e-6  # [m^2/rad^2] of a row: an arm so stretched cannot go there
@@ -26,9 +26,8 @@ SIDE, OTHER_SIDE, OVER = range(3)  # the ways, in the order in which they are tr
 def go_aside(arm, solids, v, count, dt, knobs, work):
     """Let the tool go along the body that is most in the way of `desired`.
 
-    With n = J g the way in which the tool leaves the body, made level, the tool's speed along
-    +-z x n, or upwards, becomes SPEED; of the rest of `desired` PULL stays. The program keeps
-    clear of bodies afterwards, as always.
+    With n the normal of the body, made level, the tool's speed along +-z x n, or upwards, becomes
+    SPEED; of the rest of `desired` PULL stays. The program keeps clear of bodies afterwards.
 
     Args:
         arm: Constants of the arm.
@@ -43,28 +42,26 @@ def go_aside(arm, solids, v, count, dt, knobs, work):
     blocked = blocking_row(arm, solids, count, work)
     if blocked < 0:
         return
+    normal = work.scratch[0]
+    clearance(arm, solids, work.pose, work.which[blocked], normal, work.scratch[1])
+    level = math.hypot(normal[0], normal[1])
+    if level < STEEP:
+        return
+    tx, ty = -normal[1] / level, normal[0] / level
     x, y, z = work.gram[0], work.gram[1], work.gram[2]
     tool_rows(arm, work.pose, 0, x)
     tool_rows(arm, work.pose, 1, y)
     tool_rows(arm, work.pose, 2, z)
-    nx = ny = nz = 0.0
-    for j in range(len(v)):
-        nx += x[j] * work.g[blocked, j]
-        ny += y[j] * work.g[blocked, j]
-        nz += z[j] * work.g[blocked, j]
-    level = math.hypot(nx, ny)
-    if not level > STEEP * math.hypot(level, nz):
-        return
     if work.detour[0] == 0.0:
         wanted = 0.0
         for j in range(len(v)):
-            wanted += (nx * y[j] - ny * x[j]) * work.desired[j]
+            wanted += (tx * x[j] + ty * y[j]) * work.desired[j]
         work.detour[0] = 1.0 if wanted >= 0.0 else -1.0
     way = int(work.detour[1])
     side = work.detour[0] if way == SIDE else -work.detour[0]
     size = wanted = speed = 0.0
     for j in range(len(v)):
-        work.spare[j] = z[j] if way == OVER else side * (nx * y[j] - ny * x[j]) / level
+        work.spare[j] = z[j] if way == OVER else side * (tx * x[j] + ty * y[j])
         size += work.spare[j] * work.spare[j]
         wanted += work.spare[j] * work.desired[j]
         speed += work.spare[j] * v[j]
