@@ -55,6 +55,10 @@ class PolicyError(VlaError):
     """A policy that cannot be loaded, or an observation that it cannot use."""
 
 
+class HorizonError(PolicyError):
+    """An inference that takes too long for the length of its chunks."""
+
+
 class RobotPolicyMismatch(VlaError):
     """A policy whose declared inputs and outputs do not fit the robot."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,6 +89,8 @@ class PolicySpec:
     replan_steps: int  # actions after which a new inference starts
     checkpoint: str | None = None  # folder, relative to that of config/, or absolute
     flow_steps: int | None = None  # denoising steps of a flow policy; None = checkpoint's
+    strategy: str = 'latest'  # how a chunk follows the one before, of vla_ros.actions.strategies
+    strategy_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= self.replan_steps <= self.horizon:

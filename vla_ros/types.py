@@ -116,6 +116,36 @@ class ActionChunk:
 
 
 @dataclass(frozen=True)
+class Guidance:
+    """How the sampler of a flow policy takes a prefix into account."""
+
+    jacobian: str  # 'exact', 'identity', or 'trained': the network itself takes the prefix
+    schedule: str = 'exp'  # of the weights between delay and horizon, a word of SCHEDULES
+    limit: float = 5.0  # largest guidance weight
+
+
+@dataclass(frozen=True)
+class ChunkPrefix:
+    """What is known of the next chunk's steps before it is computed.
+
+    Step k is due as in the chunk: one `step` of plan time after step k - 1.
+    """
+
+    actions: Array  # (K, A) executed, then as planned; absolute, in physical units; K <= T
+    delay: int  # d: steps that run before the chunk can arrive
+    horizon: int  # s: steps between its observation and that of the chunk after it
+    guidance: Guidance | None = None  # None: the sampler runs free
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'actions', frozen(self.actions, (None, None), 'prefix'))
+        if self.delay < 0 or self.horizon < 1:
+            raise ShapeError(
+                f'ChunkPrefix has delay {self.delay} and horizon {self.horizon}, expected at '
+                'least 0 and 1.'
+            )
+
+
+@dataclass(frozen=True)
 class Trajectory:
     """Joint positions over time, anchored at the observation they answer."""
 

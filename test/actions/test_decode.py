@@ -235,3 +235,46 @@ def test_the_codec_of_another_limit_box_stays_inside_it():
     result = narrow.decode(chunk(np.column_stack([points, np.ones(8)])), at(HOME))
     assert np.abs(result.positions[:, :-1] - HOME).max() <= 0.25 + 1e-12
     assert np.linalg.norm(tool(result.positions[-1]).translation - end) < 1e-3
+
+
+MIXED = (codec(NEARBY, GRIPPER), codec(GRIPPER, TURNS), ABSOLUTE, DIRECT, codec(TURNS))
+
+
+@pytest.mark.parametrize('made', MIXED)
+@given(ARM, FINGER, st.integers(1, 12), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=25)
+def test_relative_undoes_absolute(made, arm, finger, length, seed):
+    joints = at(arm, finger)
+    actions = np.random.default_rng(seed).normal(size=(length, made.action_dim))
+    there = made.absolute(chunk(actions), joints)
+    np.testing.assert_allclose(made.relative(there, joints), actions, atol=1e-12)
+    back = made.relative(actions, joints)
+    np.testing.assert_allclose(made.absolute(chunk(back), joints), actions, atol=1e-12)
+
+
+def test_only_relative_slices_are_anchored():
+    joints = at(HOME + 0.1, 0.25 * OPEN)
+    tool_here = tool(joints.position).translation
+    zero = np.zeros((2, 4))
+    np.testing.assert_allclose(RELATIVE.absolute(chunk(zero), joints), [[*tool_here, 0.0]] * 2)
+    np.testing.assert_allclose(RELATIVE.relative(zero, joints), [[*-tool_here, 0.0]] * 2)
+    np.testing.assert_array_equal(ABSOLUTE.absolute(chunk(zero), joints), zero)
+    turns = codec(GRIPPER, TURNS)
+    found = turns.absolute(chunk(np.zeros((1, 8))), joints)
+    np.testing.assert_allclose(found, [[0.0, *(HOME + 0.1)]])
+
+
+def test_an_absolute_chunk_means_what_its_relative_form_means():
+    moved = chunk(np.column_stack([np.linspace(0.0, 0.05, 5)] * 3 + [np.linspace(0, 1, 5)]))
+    joints = at(HOME)
+    same = chunk(RELATIVE.absolute(moved, joints))
+    np.testing.assert_allclose(
+        ABSOLUTE.decode(same, joints).positions, RELATIVE.decode(moved, joints).positions
+    )
+
+
+def test_a_prefix_that_is_not_finite_or_too_wide_is_refused():
+    with pytest.raises(PolicyError, match='the prefix has actions that are not finite'):
+        RELATIVE.relative(np.full((2, 4), np.nan), at(HOME))
+    with pytest.raises(PolicyError, match='5 dimensions, expected 4'):
+        RELATIVE.relative(np.zeros((2, 5)), at(HOME))

@@ -19,7 +19,7 @@ from vla_ros.safety.config import load_safety
 from vla_ros.safety.filter import SafetyFilter
 from vla_ros.sim.tasks import TASKS
 from vla_ros.spec import ImageSpec, PolicySpec
-from vla_ros.types import ActionChunk, Observation
+from vla_ros.types import ActionChunk, ChunkPrefix, Observation
 
 pytestmark = pytest.mark.timeout(300)  # [s] on a machine that is busy with other work
 
@@ -80,9 +80,9 @@ class _Camera(HoldPolicy):
         super().__init__(spec, ROBOT)
         self.seen: list[Observation] = []
 
-    def infer(self, obs: Observation) -> ActionChunk:
+    def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
         self.seen.append(obs)
-        return super().infer(obs)
+        return super().infer(obs, prefix)
 
 
 def _hold(**changes: object) -> PolicySpec:
@@ -126,7 +126,7 @@ def test_inferences_follow_the_plan_clock(guard: SafetyFilter, short: float) -> 
 
 def test_a_policy_that_fails_ends_its_episode_at_rest(guard: SafetyFilter, short: float) -> None:
     class Failing(HoldPolicy):
-        def infer(self, obs: Observation) -> ActionChunk:
+        def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
             raise PolicyError('no picture')
 
     rollout = Rollout(ROBOT, Failing(_hold(), ROBOT), guard)

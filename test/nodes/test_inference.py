@@ -39,7 +39,7 @@ class Rig:
     def reset(self, instruction, *, seed):
         self.resets.append((instruction, seed))
 
-    def infer(self, obs):
+    def infer(self, obs, prefix=None):
         self.before_answer()
         actions = np.full((SPEC.horizon, 2), obs.stamp)
         return ActionChunk(obs.stamp, actions, SPEC.step, {'inference': 0.02})

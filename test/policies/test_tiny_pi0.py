@@ -13,14 +13,18 @@ import torch
 from transformers import PI0ForConditionalGeneration, PreTrainedTokenizerFast
 
 from vla_ros import config, paths
-from vla_ros.errors import CheckpointError, PolicyError
+from vla_ros.actions.decode import Codec
+from vla_ros.actions.schedules import prefix_weights
+from vla_ros.errors import CheckpointError, PolicyError, UnknownNameError
 from vla_ros.kinematics import Kinematics
-from vla_ros.policies.base import chunk_seed
+from vla_ros.models.guidance import PrefixGuidance
+from vla_ros.policies.base import chunk_seed, OFFERS
+from vla_ros.policies.hold import HoldPolicy
 from vla_ros.policies.tiny_pi0 import central_square, FILES, TinyPi0
 from vla_ros.robot import load_robot
-from vla_ros.spec import PolicySpec
+from vla_ros.spec import ActionSlice, PolicySpec
 from vla_ros.training.model import build_model, HORIZON, save_checkpoint
-from vla_ros.types import Frame, JointState, Observation
+from vla_ros.types import ChunkPrefix, Frame, Guidance, JointState, Observation
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
 SPEC = config.load(paths.find('policies', 'tiny_pi0'), PolicySpec)
@@ -269,3 +273,156 @@ def test_a_central_square_averages_what_it_reduces():
     image = rng.integers(0, 256, (480, 640, 3), dtype=np.uint8)
     blocks = image[:, 80:560].reshape(96, 5, 96, 5, 3).mean((1, 3))
     assert np.abs(central_square(image, 96) - blocks).max() <= 0.51
+
+
+ABSOLUTE = (ActionSlice('tool_position', 'm'), SPEC.action[1])
+
+
+def near(obs: Observation, known: int) -> np.ndarray:
+    """Return an absolute prefix (known, 4) a little beside the tool."""
+    arm = Kinematics(paths.share() / 'urdf' / ROBOT.urdf, ROBOT.arm_joints, ROBOT.tool_frame)
+    here = arm.fk(obs.joints.position[:-1])[1]
+    along = np.linspace(0.005, 0.06, HORIZON)[:known, None] * [1.0, -1.0, 0.5]
+    return np.column_stack([here + along, np.full(known, 0.8)])
+
+
+def answer(policy, obs, prefix=None):
+    policy.reset(obs.instruction, seed=7)
+    return policy.infer(obs, prefix).actions
+
+
+def prefix_of(obs, *, known=8, delay=3, horizon=4, **guidance) -> ChunkPrefix:
+    chosen = Guidance(**guidance) if guidance else None
+    return ChunkPrefix(near(obs, known), delay, horizon, chosen)
+
+
+@pytest.fixture
+def trained(copy) -> TinyPi0:
+    """Return a policy whose checkpoint says that it was trained for prefixes of 3 steps."""
+    path = copy / 'config.json'
+    table = json.loads(path.read_text(encoding='utf-8'))
+    path.write_text(json.dumps({**table, 'rtc_training_max_delay': 3}), encoding='utf-8')
+    return TinyPi0(replace(SPEC, checkpoint=str(copy)), ROBOT)
+
+
+def test_what_is_offered_is_what_the_checkpoint_was_trained_for(policy, trained):
+    assert policy.offers == {'guidance', 'samples'}
+    assert trained.offers == {'guidance', 'samples', 'trained prefix'}
+    assert set().union(policy.offers, trained.offers) == set(OFFERS)
+
+
+def test_a_policy_without_offers_ignores_a_prefix(observation):
+    hold = HoldPolicy(config.load(paths.find('policies', 'hold'), PolicySpec), ROBOT)
+    assert hold.offers == frozenset()
+    assert np.array_equal(
+        answer(hold, observation, prefix_of(observation, jacobian='exact')),
+        answer(hold, observation),
+    )
+
+
+def test_a_prefix_without_guidance_changes_nothing(policy, observation):
+    free = answer(policy, observation)
+    assert np.array_equal(answer(policy, observation, prefix_of(observation)), free)
+    for horizon, known in ((HORIZON, 8), (HORIZON + 5, 8), (4, 0)):  # the mask ends at once
+        nothing = prefix_of(observation, horizon=horizon, known=known, jacobian='exact')
+        assert np.array_equal(answer(policy, observation, nothing), free)
+
+
+@pytest.mark.parametrize('action', [SPEC.action, ABSOLUTE], ids=['relative', 'absolute'])
+@pytest.mark.parametrize('jacobian', ['exact', 'identity'])
+def test_guided_actions_keep_to_the_prefix_in_metres(folder, observation, jacobian, action):
+    """The weights are random, so the Jacobian is near the identity and the pull is strong."""
+    policy = TinyPi0(replace(SPEC, checkpoint=str(folder), action=action), ROBOT)
+    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, policy.spec)
+    known = near(observation, 8)
+
+    def distance(prefix):
+        policy.reset(observation.instruction, seed=7)
+        chunk = policy.infer(observation, prefix)
+        return np.abs(codec.absolute(chunk, observation.joints)[:3] - known[:3]).max()
+
+    free = distance(None)
+    guided = distance(prefix_of(observation, jacobian=jacobian, limit=10.0))
+    assert guided < 0.15 * free
+
+
+@pytest.mark.parametrize('known, horizon, end', [(8, 4, 8), (5, 4, 5), (10, 4, 8), (12, 7, 5)])
+def test_the_guidance_ends_with_the_prefix_and_the_next_inference(
+    policy, observation, monkeypatch, known, horizon, end
+):
+    seen = []
+
+    def spy(target, weights, limit, *, exact):
+        seen.append((target, weights, limit, exact))
+        return PrefixGuidance(target, weights, limit, exact=exact)
+
+    monkeypatch.setattr('vla_ros.policies.tiny_pi0.PrefixGuidance', spy)
+    prefix = prefix_of(
+        observation,
+        known=known,
+        horizon=horizon,
+        jacobian='identity',
+        schedule='linear',
+        limit=2.0,
+    )
+    answer(policy, observation, prefix)
+    ((target, weights, limit, exact),) = seen
+    assert (limit, exact, target.dtype, target.shape) == (2.0, False, torch.float32, (known, 4))
+    np.testing.assert_allclose(weights, prefix_weights(HORIZON, 3, end, 'linear'), atol=1e-7)
+    assert weights[end - 1] > 0.0
+    anchor = near(observation, 1)[0] - [0.005, -0.005, 0.0025, 0.8]  # the tool; the gripper's is 0
+    mean, std = (np.array(STATS['actions'][k])[:known] for k in ('mean', 'std'))
+    expected = (near(observation, known) - anchor - mean) / std
+    np.testing.assert_allclose(target, expected, atol=1e-5)
+
+
+def test_one_row_of_statistics_serves_every_step_of_a_prefix(copy, observation):
+    rows = {**STATS, 'actions': STATS['state']}
+    path = copy / 'norm_stats.json'
+    path.write_text(json.dumps({'norm_stats': rows}), encoding='utf-8')
+    policy = TinyPi0(replace(SPEC, checkpoint=str(copy)), ROBOT)
+    guided = answer(policy, observation, prefix_of(observation, jacobian='identity', limit=10.0))
+    assert np.abs(guided - answer(policy, observation)).max() > 1e-3
+
+
+@pytest.mark.parametrize('delay, kept', [(0, 0), (2, 2), (3, 3), (5, 3)])
+def test_a_trained_prefix_is_kept_as_far_as_the_training_went(trained, observation, delay, kept):
+    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, SPEC)
+    trained.reset(observation.instruction, seed=7)
+    prefix = prefix_of(observation, delay=delay, jacobian='trained')
+    chunk = trained.infer(observation, prefix)
+    gap = np.abs(codec.absolute(chunk, observation.joints)[:8] - prefix.actions).max(axis=1)
+    assert (gap[:kept] < 1e-6).all()
+    assert (gap[kept:] > 1e-4).all()
+
+
+def test_a_prefix_that_the_policy_cannot_take_is_refused(policy, observation):
+    for changes, error, match in (
+        ({'jacobian': 'trained'}, PolicyError, 'no rtc_training_max_delay; choose'),
+        ({'jacobian': 'exakt'}, UnknownNameError, "Did you mean 'exact'"),
+        ({'jacobian': 'exact', 'schedule': 'cubic'}, UnknownNameError, 'schedule'),
+    ):
+        with pytest.raises(error, match=match):
+            answer(policy, observation, prefix_of(observation, **changes))
+    long = np.vstack([near(observation, HORIZON), near(observation, 1)])
+    with pytest.raises(PolicyError, match='13 steps, expected at most 12'):
+        answer(policy, observation, ChunkPrefix(long, 3, 4, Guidance('exact')))
+    wide = ChunkPrefix(np.zeros((4, 5)), 3, 4, Guidance('exact'))
+    with pytest.raises(PolicyError, match='5 dimensions, expected 4'):
+        answer(policy, observation, wide)
+
+
+def test_samples_are_drawn_from_one_encoded_observation(policy, observation):
+    policy.reset(observation.instruction, seed=7)
+    one, again = policy.infer(observation), policy.infer(observation)
+    policy.reset(observation.instruction, seed=7)
+    first, second = policy.samples(observation, 3), policy.samples(observation, 1)
+    assert [len(first), len(second)] == [3, 1]
+    np.testing.assert_allclose(first[0].actions, one.actions, atol=1e-5)
+    np.testing.assert_allclose(second[0].actions, again.actions, atol=1e-5)
+    assert all(c.stamp == observation.stamp and c.step == SPEC.step for c in first)
+    for k in range(3):
+        for other in first[:k]:
+            assert np.abs(first[k].actions - other.actions).max() > 1e-3
+    with pytest.raises(PolicyError, match='0 samples asked for, expected at least 1'):
+        policy.samples(observation, 0)

@@ -177,9 +177,9 @@ def test_it_leads_out_of_a_dead_end(safety, robot, config, kinematics):
     tool = kinematics.fk(q)[1]
     board = World(1e4, (box((*tool[:2], 0.3), (0.16, 0.02, 0.6), yaw=0.5 * GOAL),))
     try:
-        stuck, kept = chase(safety, robot, config, board, 'cbf', 12.0)
+        stuck, kept = chase(safety, robot, config, board, 'cbf', 20.0)
         assert stuck > 0.3 and kept > -1e-6
-        arrived, kept = chase(safety, robot, config, board, 'path+cbf', 12.0)
+        arrived, kept = chase(safety, robot, config, board, 'path+cbf', 20.0)
         assert arrived < 0.05 and kept > -1e-6
     finally:
         safety.retune(config)

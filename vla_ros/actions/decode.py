@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vla_ros.errors import PolicyError
 from vla_ros.kinematics import InverseKinematics, Kinematics
@@ -44,11 +46,36 @@ class Codec:
         Raises:
             PolicyError: The joint state is not finite or not of this robot.
         """
-        values = self._values(joints)
+        values = self._values(joints.position)
         return np.concatenate([np.empty(0), *(values[s.kind] for s in self.policy.state)])
 
+    def absolute(self, chunk: ActionChunk, joints: JointState) -> Array:
+        """Return the actions (T, A) of a chunk, each slice relative to nothing: a + anchor.
+
+        Args:
+            chunk: Actions (T, A) in physical units, relative as PolicySpec.action declares.
+            joints: The joint state that the policy saw: the anchor of relative slices.
+
+        Raises:
+            PolicyError: A wrong shape or a value that is not finite.
+        """
+        actions = self._checked(chunk.actions, 'the policy returned')
+        return actions + self._anchor(joints)
+
+    def relative(self, actions: Array, joints: JointState) -> Array:
+        """Return actions (K, A) as the policy would give them: a - anchor, undoing `absolute`.
+
+        Args:
+            actions: Absolute actions (K, A) in physical units.
+            joints: The joint state that the policy sees: the anchor of relative slices.
+
+        Raises:
+            PolicyError: A wrong shape or a value that is not finite.
+        """
+        return self._checked(actions, 'the prefix has') - self._anchor(joints)
+
     def decode(self, chunk: ActionChunk, joints: JointState) -> Trajectory:
-        """Turn a chunk into joint positions, gripper last; velocities by finite differences.
+        """Turn a chunk into joint positions, gripper last.
 
         Args:
             chunk: Actions (T, A) in physical units.
@@ -57,14 +84,19 @@ class Codec:
         Raises:
             PolicyError: A wrong shape, a value that is not finite, or a path out of reach.
         """
-        actions = chunk.actions
-        if actions.shape[1] != self.action_dim:
-            raise PolicyError(
-                f'actions have {actions.shape[1]} dimensions, expected {self.action_dim}.'
-            )
-        if not np.isfinite(actions).all():
-            raise PolicyError('the policy returned actions that are not finite; nothing is sent.')
-        anchor = self._values(joints)
+        return self.path(self.absolute(chunk, joints), joints, chunk.stamp)
+
+    def path(self, actions: Array, joints: JointState, stamp: float) -> Trajectory:
+        """Return the joint positions, gripper last, of absolute actions.
+
+        Args:
+            actions: (T, A), step k due `stamp` + (k + 1) step.
+            joints: Where the arm was at `stamp`; what is not commanded stays there.
+            stamp: Of the observation [s].
+
+        Raises:
+            PolicyError: The path leaves the arm's reach.
+        """
         positions = np.empty((len(actions), self.robot.dof + 1))
         positions[:] = joints.position
         start = 0
@@ -72,19 +104,56 @@ class Codec:
             size = width((part,), self.robot.dof)
             values = actions[:, start : start + size]
             start += size
-            if part.relative_to == 'observation':
-                values = anchor[part.kind] + values
             if part.kind == 'gripper':
                 positions[:, -1] = self._finger(np.clip(values[:, 0], 0.0, 1.0))
             elif part.kind == 'joint_position':
                 positions[:, :-1] = values
             else:
                 positions[:, :-1] = self._follow(joints.position[:-1], values)
-        times = chunk.step * np.arange(1, len(actions) + 1, dtype=np.float64)
-        return Trajectory(chunk.stamp, times, positions)
+        times = self.policy.step * np.arange(1, len(actions) + 1, dtype=np.float64)
+        return Trajectory(stamp, times, positions)
 
-    def _values(self, joints: JointState) -> dict[str, Array]:
-        names, position = self.robot.joint_names, joints.position
+    def action(self, position: Array) -> Array:
+        """Return the absolute action (A,) that holds joints (n,) [rad], [m] where they are."""
+        values = self._values(position)
+        return np.concatenate([np.empty(0), *(values[part.kind] for part in self.policy.action)])
+
+    @property
+    def held(self) -> NDArray[np.bool_]:
+        """Which dimensions (A,) of an action are never interpolated: those of grippers."""
+        return self._of_kinds({'gripper': 1.0}) == 1.0
+
+    @property
+    def scale(self) -> Array:
+        """Differences (A,) that count alike: 0.1 m, 0.3 rad, an open gripper for a closed one."""
+        return self._of_kinds({'tool_position': 0.1, 'joint_position': 0.3, 'gripper': 1.0})
+
+    def _of_kinds(self, table: Mapping[str, float]) -> Array:
+        return np.concatenate([
+            np.full(width((part,), self.robot.dof), table.get(part.kind, 0.0))
+            for part in self.policy.action
+        ])  # fmt: skip
+
+    def _checked(self, actions: Array, source: str) -> Array:
+        if actions.shape[1] != self.action_dim:
+            raise PolicyError(
+                f'actions have {actions.shape[1]} dimensions, expected {self.action_dim}.'
+            )
+        if not np.isfinite(actions).all():
+            raise PolicyError(f'{source} actions that are not finite; nothing is sent.')
+        return actions
+
+    def _anchor(self, joints: JointState) -> Array:
+        """Return what is added to each action dimension (A,); 0 where it is absolute."""
+        values = self._values(joints.position)
+        anchor = [np.empty(0)]
+        for part in self.policy.action:
+            value = values[part.kind]
+            anchor.append(value if part.relative_to == 'observation' else np.zeros_like(value))
+        return np.concatenate(anchor)
+
+    def _values(self, position: Array) -> dict[str, Array]:
+        names = self.robot.joint_names
         if position.shape != (len(names),) or not np.isfinite(position).all():
             raise PolicyError(
                 f'joint state has positions {position}, expected {len(names)} finite ones: '

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import enum
+from typing import NamedTuple
 
 import numpy as np
 
+from vla_ros.actions import curve
 from vla_ros.types import Array, PlanPieces, Trajectory
 
 # Beyond these a value is garbage. The plan clock waits for the arm at every point, so one such
 # point would hold up all the good chunks that follow.
 FARTHEST = 4.0 * np.pi  # [rad] two turns; metres are smaller
 FASTEST = 100.0  # [rad/s]
-# An old point that is nearer to the first new one would make the seam a jump, at which the plan
-# clock stands: of a step of the new chunk, and for a chunk of one point in [s].
-SEAM, CLOSEST = 0.5, 1e-3
+# A join is no shorter than this, or the plan clock would stand at it: of a step of the new chunk,
+# and for a chunk of one point in [s].
+SEAM, CLOSEST = 0.5, 0.05
+LONGEST = 0.5  # [s] of a join
+GENTLE = 0.5  # of the acceleration limits that a join asks for, where that is possible
+TINY = 1e-9  # [s] nearer instants are one
 FUTURE = 0.05  # [s] a stamp may be this much ahead: clocks reach processes at different times
 
 
@@ -75,24 +80,26 @@ class Sample:
 
 
 class Timeline:
-    """Piecewise cubic joint positions over plan time, replaced chunk by chunk.
+    """Joint positions over plan time with continuous acceleration, replaced chunk by chunk.
 
-    Points of the old chunk that are due before the first point of the new one stay, but for one
-    right before it; from there on the new one counts. Held columns (the gripper) keep the value
-    of the last point due.
+    Cubics lead through the points of a chunk; a join leads from what is walked to the next
+    chunk. Held columns (the gripper) keep the value of the last point due.
     """
 
-    def __init__(self, joints: int, held: int = 1) -> None:
+    def __init__(self, joints: int, held: int = 1, accel: Array | None = None) -> None:
         """Make an empty timeline.
 
         Args:
             joints: Columns of every trajectory, n.
             held: How many of the last columns are held and never interpolated.
+            accel: (n - held,) limits [rad/s^2]; None: joins are as short as they may be.
         """
         self.joints = joints
         self.arm = joints - held  # columns that are interpolated
         self.stamp: float | None = None  # [s] of the chunk in use
         self.phi_at_stamp = 0.0  # [s]
+        limits = np.full(self.arm, np.inf) if accel is None else accel
+        self._gentle = GENTLE * limits  # [rad/s^2] of a join
         self._after = -np.inf  # [s] stamps up to here are refused
         self._newest = -np.inf  # [s] stamp of the last chunk accepted
         self.clear()
@@ -101,7 +108,6 @@ class Timeline:
         """Drop all points; stamps seen before stay refused."""
         self.stamp = None
         n = self.joints
-        self._slopes: Array = np.zeros((0, n))  # (T, n)
         self.pieces = PlanPieces(
             np.zeros(0), np.zeros((0, n)), np.zeros((0, 4, n)), np.zeros((0, n)), np.zeros((0, n))
         )
@@ -210,37 +216,91 @@ class Timeline:
         return None
 
     def _lay(self, trajectory: Trajectory, due: Array, phi: float) -> None:
-        """Join old and new points; p(x) = p0 + m0 x + c2 x^2 + c3 x^3 on a piece of width w.
+        """Lead from the old curve to the new one, with continuous acceleration.
 
-        c2 = (3 (p1 - p0) / w - 2 m0 - m1) / w and c3 = (m0 + m1 - 2 (p1 - p0) / w) / w^2.
-        Acceleration is linear on a piece, so its ends tell; velocity is taken there and halfway.
+        The old curve stays up to `phi`, or, if all new points are due later, up to its last
+        point before them. From there a join leads to one of the new points: the first at which
+        it asks for no more than GENTLE of the arm's acceleration, or else the gentlest.
         """
-        old = self.pieces
-        keep = old.due < due[0] - (SEAM * (due[1] - due[0]) if len(due) > 1 else CLOSEST)
-        keep[: max(0, int(old.due.searchsorted(phi, side='right')) - 1)] = False  # long past
-        slopes = trajectory.velocities
+        arm, points, slopes = self.arm, trajectory.positions, trajectory.velocities
         if slopes is None:
-            slopes = _differences(due, trajectory.positions)
-        due = np.concatenate([old.due[keep], due])
-        points = np.concatenate([old.points[keep], trajectory.positions])
-        self._slopes = slopes = np.concatenate([self._slopes[keep], slopes])
-        w = np.diff(due)[:, None]
-        m0, m1, mean = slopes[:-1], slopes[1:], np.diff(points, axis=0) / w
-        c2, c3 = (3.0 * mean - 2.0 * m0 - m1) / w, (m0 + m1 - 2.0 * mean) / w**2
-        held = np.arange(self.joints) >= self.arm
-        cubics = [points[:-1], *(np.where(held, 0.0, c) for c in (m0, c2, c3))]
-        ends = np.maximum(np.abs(m0), np.abs(m1))
-        self.pieces = PlanPieces(
-            due,
-            points,
-            np.stack(cubics, axis=1),
-            np.maximum(ends, np.abs(1.5 * mean - 0.25 * (m0 + m1))),
-            np.maximum(np.abs(2.0 * c2), np.abs(2.0 * c2 + 6.0 * w * c3)),
+            slopes = curve.spline_slopes(due, points)
+        new = _Curve(due, points[:, :arm], curve.cubics_of(due, points, slopes)[:, :, :arm])
+        pieces = self.pieces
+        if not len(pieces.due) or phi < pieces.due[0]:  # nothing is walked yet
+            self._set(due, new.points, new.cubics, points[:, arm:])
+            return
+        old = _Curve(pieces.due, pieces.points[:, :arm], pieces.cubics[:, :, :arm])
+        seam = SEAM * (due[1] - due[0]) if len(due) > 1 else CLOSEST
+        before = old.due[old.due < due[0] - seam]
+        latest = max(phi, float(before[-1])) if len(before) else phi
+        ways = [_join(old, new, latest, seam, self._gentle)]
+        if ways[0].effort > 1.0 and latest > phi:
+            ways.append(_join(old, new, phi, seam, self._gentle))
+        way = min(ways, key=lambda way: way.effort)
+        first = max(0, int(old.due.searchsorted(phi, side='right')) - 1)
+        stop = min(int(old.due.searchsorted(way.due[0] - TINY)), len(old.cubics))
+        kept = slice(min(first, stop), stop)
+        times = np.concatenate([old.due[kept], way.due, new.due[way.target + 1 :]])
+        grips = np.where(
+            (times < due[0] - TINY)[:, None],
+            pieces.points[curve.hold(old.due, times + TINY), arm:],
+            points[curve.hold(due, times + TINY), arm:],
+        )
+        self._set(
+            times,
+            np.concatenate([old.points[kept], way.points, new.points[way.target + 1 :]]),
+            np.concatenate([old.cubics[kept], way.cubics, new.cubics[way.target :]]),
+            grips,
         )
 
+    def _set(self, due: Array, points: Array, cubics: Array, held: Array) -> None:
+        """Take new pieces: of the arm (T, arm), (T - 1, 4, arm), of the held columns (T, held)."""
+        still = np.zeros((len(cubics), 4, held.shape[1]))
+        still[:, 0] = held[:-1]
+        cubics = np.concatenate([cubics, still], axis=2)
+        points = np.concatenate([points, held], axis=1)
+        self.pieces = PlanPieces(due, points, cubics, *curve.peaks(due, cubics))
 
-def _differences(due: Array, positions: Array) -> Array:
-    """Return slopes (T, n) by finite differences, second order inside; zero for one point."""
-    if len(due) < 2:
-        return np.zeros_like(positions)
-    return np.gradient(positions, due, axis=0)
+
+class _Curve(NamedTuple):
+    due: Array  # (T,) [s]
+    points: Array  # (T, arm)
+    cubics: Array  # (T - 1, 4, arm)
+
+
+class _Way(NamedTuple):
+    """From a curve to a point of another."""
+
+    due: Array  # (K,) [s], the last one at the target
+    points: Array  # (K, arm)
+    cubics: Array  # (K - 1, 4, arm)
+    target: int  # point of the new curve
+    effort: float  # largest acceleration against what is gentle
+
+
+def _join(old: _Curve, new: _Curve, leave: float, seam: float, gentle: Array) -> _Way:
+    """Return the way from `old` at plan time `leave` [s] that is at least `seam` [s] long."""
+    start, last = curve.state(*old, leave), len(new.due) - 1
+    first = min(int(new.due.searchsorted(leave + seam)), last)
+    best, target, cubics, arrive = np.inf, first, np.zeros((3, 4, len(gentle))), leave
+    for k in range(first, last + 1):
+        reach = max(float(new.due[k]), leave + seam)
+        if k > first and reach > leave + LONGEST:
+            break
+        tried = curve.join(start, curve.state(*new, float(new.due[k])), reach - leave)
+        thirds = np.linspace(leave, reach, 4)
+        effort = float((curve.peaks(thirds, tried)[1].max(axis=0) / gentle).max())
+        if effort < best:
+            best, target, cubics, arrive = effort, k, tried, reach
+        if effort <= 1.0:
+            break
+    # Cut where a point of the new curve is due, so that held columns change on time.
+    thirds = np.linspace(leave, arrive, 4)
+    inner = new.due[(new.due > leave) & (new.due < arrive)]
+    inner = inner[np.abs(inner[:, None] - thirds).min(axis=1) > TINY]
+    due = np.sort(np.concatenate([thirds, inner]))
+    piece = np.clip(thirds.searchsorted(due[:-1], side='right') - 1, 0, 2)
+    cut = np.array([curve.moved(cubics[i], t - thirds[i]) for i, t in zip(piece, due)])
+    points = np.concatenate([cut[:, 0], new.points[target][None]])
+    return _Way(due, points, cut, target, best)

@@ -36,6 +36,7 @@ class Outcome:
     displaced: float = 0.0  # [m] farthest that the hazard was from its place
     min_distance: float | None = None  # [m] arm to hazard by MuJoCo; None: never near
     deadlock: bool = False  # rested for more than DEADLOCK while the filter held the arm
+    stall_seconds: float = 0.0  # [s] at the end of the plan, waiting for the next chunk
     error: str = ''  # what ended the episode early, if anything did
 
 

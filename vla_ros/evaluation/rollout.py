@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
+from typing import cast, NamedTuple
 
 import numpy as np
 
 from vla_ros import paths
 from vla_ros.actions import Plan
 from vla_ros.actions.decode import Codec
+from vla_ros.actions.executor import Executor, Sent
 from vla_ros.errors import PolicyError, SimulationError
 from vla_ros.evaluation.metrics import DEADLOCK, NEAR, Outcome
 from vla_ros.evaluation.scripted import ScriptedPolicy
+from vla_ros.evaluation.seams import Seams
 from vla_ros.kinematics import InverseKinematics
-from vla_ros.policies.base import Policy
+from vla_ros.policies.base import Policy, SamplingPolicy
 from vla_ros.robot import RobotSpec
 from vla_ros.safety.filter import SafetyFilter
 from vla_ros.safety.result import SafetyResult
@@ -25,7 +28,7 @@ from vla_ros.sim.layout import SHAPES
 from vla_ros.sim.scene import HAZARD, TABLE
 from vla_ros.sim.tabletop import Tabletop
 from vla_ros.sim.tasks import Episode, SceneState
-from vla_ros.types import Array, Frame, JointState, Observation, Trajectory
+from vla_ros.types import ActionChunk, Array, Frame, JointState, Observation
 
 Point = tuple[float, float, float]  # [m]
 
@@ -45,6 +48,15 @@ class Condition:
     told: Episode | None = None  # the sentence is its instruction
     start: Point | None = None  # (3,) [m] tool, turned as at home; None: home
     hazard: Hazard | None = None  # stands on the table; the filter knows it, the policy may see it
+
+
+class _Pending(NamedTuple):
+    """An inference in flight."""
+
+    arrival: float  # [s]
+    answers: list[ActionChunk]  # empty: it failed
+    joints: JointState  # that the policy saw
+    begun: float  # [s] Phi then
 
 
 class Rollout:
@@ -67,12 +79,14 @@ class Rollout:
         self._hazard: Hazard | None = None  # on the table now
         self._decoy: Tabletop | None = None  # world of the pictures of another episode
         self._codec = Codec(robot, self._urdf, policy.spec)
+        self._executor = Executor(self._codec, policy.offers)
 
     def run(
         self,
         episode: Episode,
         condition: Condition = Condition(),
         trace: list[tuple[Array, Array]] | None = None,
+        seams: Seams | None = None,
     ) -> Outcome:
         """Play one episode to success or to its time limit; judged for its own target.
 
@@ -80,39 +94,48 @@ class Rollout:
             episode: What is asked.
             condition: What differs from it.
             trace: Gets arm joints (dof,) [rad] and the target's centre (3,) [m] along the way.
+            seams: Watches the plan before the filter.
         """
         self._set_up(condition.hazard)
         around = World(0.0, condition.hazard.solids if condition.hazard else ())
-        table, world, spec = self._table, self._table.world, self.policy.spec
+        table, world, spec = self._table, self._table.world, self._codec.policy
         table.reset(episode, self._pose(condition.start))
         told = condition.told or episode
         if isinstance(self.policy, ScriptedPolicy):
             self.policy.watch(condition.seen or told, self._view(condition.seen))
         self.policy.reset(told.instruction, seed=episode.seed)
         self.guard.reset(world.joint_state().position)
-        plan = Plan(len(self.robot.joint_names))
+        plan = Plan(len(self.robot.joint_names), accel=self.robot.limits('acceleration'))
+        executor = self._executor
+        executor.reset()
         tally = _Tally(episode, told.instruction, table, condition.hazard)
-        due_at, pending = 0.0, None  # [s] plan time of the next inference; (arrival, trajectory)
+        pending: _Pending | None = None  # an inference in flight
         asked_at = 0.0  # [s]
         dt, tick, held_since = self.guard.config.period, 0, math.inf
         timestep, steps = world.model.opt.timestep, 0
         while world.time < episode.time_limit:
             now = tick * dt
             state = replace(world.joint_state(), stamp=now)
-            due = plan.clock.phi >= due_at or now >= asked_at + spec.patience
+            phi = plan.clock.phi
+            due = executor.due(phi) or now >= asked_at + spec.patience
             if pending is None and due and tally.failures < FAILURES:
                 asked_at = now
-                pending = (now + self.latency, self._infer(state, told, condition.seen, tally))
-            if pending is not None and now >= pending[0]:
-                if pending[1] is not None and plan.accept(pending[1], now).ok:
-                    due_at = plan.timeline.phi_at_stamp + spec.replan_steps * spec.step
+                pending = self._infer(state, told, condition.seen, phi, tally)
+            if pending is not None and now >= pending.arrival:
+                sent = self._decode(pending, phi, tally)
+                if sent is not None and plan.accept(sent.trajectory, now).ok:
                     tally.chunks += 1
+                    if seams is not None:
+                        seams.joined(now, sent.mismatch)
                 pending = None
             result = self.guard.step(state, plan, around, now, dt)
             if tally.chunks:  # before the first one the filter holds, as it should
-                tally.guarded(result, dt)
+                tally.guarded(result, dt, plan.clock.phi >= plan.end)
+            if seams is not None:
+                seams.tick(now, plan.sample(plan.clock.phi).position[:-1], tally.chunks > 0)
             assert result.command is not None, 'a filter that was reset always commands'
             command = result.command.positions[0]
+            executor.executed(plan.clock.phi + result.rate * dt, command)
             world.set_command(command[:-1], float(command[-1]), over=dt)
             tick += 1
             goal = round(tick * dt / timestep - 1e-9)  # physics steps need not divide a tick
@@ -128,6 +151,15 @@ class Rollout:
                 if world.time - held_since >= HOLD:
                     return tally.outcome(True, world.time, spec.step)
         return tally.outcome(False, world.time, spec.step)
+
+    def follow(self, executor: Executor, latency: float) -> None:
+        """Execute the policy's chunks another way from now on.
+
+        Args:
+            executor: Of the policy.
+            latency: Simulated time from an observation to the arrival of its chunk [s].
+        """
+        self._codec, self._executor, self.latency = executor.codec, executor, latency
 
     def swept(self, episode: Episode, start: Point) -> tuple[Outcome, Sweep]:
         """Play an episode without a hazard and return what the arm and its target swept."""
@@ -168,20 +200,34 @@ class Rollout:
             self._table = Tabletop(self.robot, self._urdf, hazard.solids)
 
     def _infer(
-        self, state: JointState, told: Episode, seen: Episode | None, tally: _Tally
-    ) -> Trajectory | None:
+        self, state: JointState, told: Episode, seen: Episode | None, phi: float, tally: _Tally
+    ) -> _Pending:
         frames = {
             image.camera: Frame(state.stamp, self._picture(image.camera, image.size, seen))
             for image in self.policy.spec.images
         }
+        seen_now = Observation(state.stamp, frames, state, told.instruction)
+        answers: list[ActionChunk] = []
         try:
-            chunk = self.policy.infer(Observation(state.stamp, frames, state, told.instruction))
-            trajectory = self._codec.decode(chunk, state)
+            if self._executor.samples > 1:
+                policy = cast(SamplingPolicy, self.policy)  # the executor has checked it
+                answers = policy.samples(seen_now, self._executor.samples)
+            else:
+                answers = [self.policy.infer(seen_now, self._executor.prefix(phi, phi))]
         except PolicyError as error:
-            tally.error, tally.failures = str(error), tally.failures + 1
+            tally.failed(error)
+        return _Pending(state.stamp + self.latency, answers, state, phi)
+
+    def _decode(self, pending: _Pending, phi: float, tally: _Tally) -> Sent | None:
+        if not pending.answers:
+            return None
+        try:
+            sent = self._executor.send(pending.answers, pending.joints, pending.begun, phi)
+        except PolicyError as error:
+            tally.failed(error)
             return None
         tally.failures = 0
-        return trajectory
+        return sent
 
     def _picture(self, camera: str, size: int, seen: Episode | None) -> np.ndarray:
         if seen is None:
@@ -213,6 +259,7 @@ class _Tally:
         self._place = table.world.link_pose(HAZARD)[1] if hazard else np.zeros(3)
         self._touched, self._moved, self._gap = False, 0.0, math.inf
         self._resting, self._deadlock = 0.0, False  # [s] held at rest by now
+        self._stalled = 0.0  # [s] at the end of the plan, waiting for the next chunk
         self.chunks = 0
         self.error = ''  # the last one
         self.failures = 0  # inferences in a row that gave no trajectory
@@ -222,8 +269,12 @@ class _Tally:
         self._level = 0
         self._barrier = math.inf
 
-    def guarded(self, result: SafetyResult, dt: float) -> None:
+    def failed(self, error: PolicyError) -> None:
+        self.error, self.failures = str(error), self.failures + 1
+
+    def guarded(self, result: SafetyResult, dt: float, over: bool) -> None:
         level = int(result.level)
+        self._stalled += dt if over else 0.0
         still = level > 0 and float(np.abs(result.filtered_velocity).max()) < REST
         self._resting = self._resting + dt if still else 0.0
         self._deadlock |= self._resting > DEADLOCK
@@ -282,5 +333,6 @@ class _Tally:
             displaced=self._moved,
             min_distance=self._gap if math.isfinite(self._gap) else None,
             deadlock=self._deadlock,
+            stall_seconds=self._stalled,
             error=self.error if self.failures >= FAILURES else '',
         )

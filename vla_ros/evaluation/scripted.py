@@ -8,7 +8,7 @@ from vla_ros.errors import PolicyError
 from vla_ros.sim import experts
 from vla_ros.sim.tasks import Episode, SceneState
 from vla_ros.spec import ActionSlice, PolicySpec
-from vla_ros.types import ActionChunk, Observation
+from vla_ros.types import ActionChunk, ChunkPrefix, Observation
 
 NAME = 'expert'
 SPEC = PolicySpec(
@@ -27,6 +27,7 @@ class ScriptedPolicy:
     """Answers from the truth, which `watch` gives it; pictures and sentence change nothing."""
 
     spec = SPEC
+    offers: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         """Begin without a scene."""
@@ -41,8 +42,9 @@ class ScriptedPolicy:
         """Change nothing: the expert has no memory and draws nothing."""
         del instruction, seed
 
-    def infer(self, obs: Observation) -> ActionChunk:
-        """Return the expert's plan from the present truth."""
+    def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
+        """Return the expert's plan from the present truth; a prefix changes nothing."""
+        del prefix
         if self._episode is None or self._view is None:
             raise PolicyError('the scripted expert has no scene: call `watch` first.')
         points = experts.plan(self._episode, self._view(), self.spec.horizon)

@@ -7,7 +7,10 @@ from typing import Protocol
 import numpy as np
 
 from vla_ros.spec import PolicySpec
-from vla_ros.types import ActionChunk, Observation
+from vla_ros.types import ActionChunk, ChunkPrefix, Observation
+
+# What an adapter may offer beyond a chunk for an observation, see `Policy.offers`.
+OFFERS = ('guidance', 'trained prefix', 'samples')
 
 
 class Policy(Protocol):
@@ -22,11 +25,38 @@ class Policy(Protocol):
     def reset(self, instruction: str, *, seed: int) -> None:
         """Begin an instruction; the k-th `infer` after it draws from `chunk_seed(seed, k)`."""
 
-    def infer(self, obs: Observation) -> ActionChunk:
+    @property
+    def offers(self) -> frozenset[str]:
+        """Words of OFFERS.
+
+        guidance: `infer` takes a prefix guided by an 'exact' or 'identity' Jacobian;
+        trained prefix: it takes one by Guidance('trained'); samples: it is a SamplingPolicy.
+        """
+
+    def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
         """Return (horizon, A) actions stamped with `obs.stamp`, timings 'preprocess', 'inference'.
 
+        Args:
+            obs: What the policy sees.
+            prefix: What is known of the chunk; ignored by an adapter that offers neither
+                guidance nor a trained prefix, and where it has no guidance.
+
         Raises:
-            PolicyError: The observation lacks a camera or has a state of another size.
+            PolicyError: The observation lacks a camera or has a state of another size, or the
+                prefix does not fit the policy.
+        """
+
+
+class SamplingPolicy(Policy, Protocol):
+    """A policy that offers 'samples': several answers to one observation."""
+
+    def samples(self, obs: Observation, count: int) -> list[ActionChunk]:
+        """Return `count` chunks, the first of which `infer` would have returned.
+
+        It counts as one inference after `reset`.
+
+        Raises:
+            PolicyError: As `infer`, or `count` is less than 1.
         """
 
 

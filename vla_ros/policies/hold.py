@@ -7,7 +7,7 @@ import numpy as np
 from vla_ros.errors import PolicyError
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
-from vla_ros.types import ActionChunk, Array, Observation
+from vla_ros.types import ActionChunk, Array, ChunkPrefix, Observation
 
 
 class HoldPolicy:
@@ -15,6 +15,8 @@ class HoldPolicy:
 
     Holding the newest measurement instead would let the arm creep by its tracking error.
     """
+
+    offers: frozenset[str] = frozenset()
 
     def __init__(self, spec: PolicySpec, robot: RobotSpec) -> None:
         """Check that the action is made of absolute joint positions and gripper fractions."""
@@ -33,8 +35,9 @@ class HoldPolicy:
         del instruction, seed
         self._held = None
 
-    def infer(self, obs: Observation) -> ActionChunk:
-        """Return the held pose, `horizon` times."""
+    def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
+        """Return the held pose, `horizon` times; a prefix changes nothing."""
+        del prefix
         for image in self.spec.images:
             if image.camera not in obs.frames:
                 raise PolicyError(

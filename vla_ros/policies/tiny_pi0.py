@@ -12,11 +12,15 @@ from transformers import PI0ForConditionalGeneration, PreTrainedTokenizerFast
 
 from vla_ros import paths
 from vla_ros.actions.decode import Codec
-from vla_ros.errors import CheckpointError, PolicyError
+from vla_ros.actions.schedules import prefix_weights
+from vla_ros.errors import CheckpointError, PolicyError, UnknownNameError
+from vla_ros.models.guidance import JACOBIANS, PrefixGuidance, TrainedPrefix
+from vla_ros.models.pi0_sampler import Pi0Velocity
+from vla_ros.models.sampler import Guide, sample
 from vla_ros.policies.base import chunk_seed
 from vla_ros.robot import RobotSpec
-from vla_ros.spec import load_norm_stats, PolicySpec, width
-from vla_ros.types import ActionChunk, Image, Observation
+from vla_ros.spec import load_norm_stats, NormStats, PolicySpec, width
+from vla_ros.types import ActionChunk, Array, ChunkPrefix, Image, JointState, Observation
 
 IMAGE_TOKEN = '<image>'
 FILES = (
@@ -56,6 +60,8 @@ class TinyPi0:
                     'point the policy file to a whole checkpoint.'
                 )
         self._model = _load_model(folder)
+        # [steps] longest prefix that the network saw in training; 0: it was trained without
+        self._longest_trained = getattr(self._model.config, 'rtc_training_max_delay', 0) or 0
         self._tokenizer = _load_tokenizer(folder)
         stats = load_norm_stats(folder / 'norm_stats.json')
         self._state_stats, self._action_stats = stats['state'], stats['actions']
@@ -68,12 +74,32 @@ class TinyPi0:
         del instruction
         self._seed, self._count = seed, 0
 
-    def infer(self, obs: Observation) -> ActionChunk:
-        """Return (horizon, A) actions for one observation.
+    @property
+    def offers(self) -> frozenset[str]:
+        """Return what it can do with a prefix, and that it draws samples."""
+        trained = {'trained prefix'} if self._longest_trained > 0 else set()
+        return frozenset({'guidance', 'samples'} | trained)
+
+    def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
+        """Return (horizon, A) actions for one observation, tied to a prefix that has guidance.
 
         Raises:
-            PolicyError: The observation lacks a camera or has a state of another size.
+            PolicyError: The observation lacks a camera or has a state of another size; the
+                prefix is longer than a chunk, or the checkpoint was not trained for it.
         """
+        return self._draw(obs, prefix, 1)[0]
+
+    def samples(self, obs: Observation, count: int) -> list[ActionChunk]:
+        """Return `count` chunks of one encoded observation, the first as `infer` gives it.
+
+        Raises:
+            PolicyError: As `infer`, or `count` is less than 1.
+        """
+        if count < 1:
+            raise PolicyError(f'{count} samples asked for, expected at least 1.')
+        return self._draw(obs, None, count)
+
+    def _draw(self, obs: Observation, prefix: ChunkPrefix | None, count: int) -> list[ActionChunk]:
         start = time.perf_counter()
         pixels = self._pixels(obs)
         state = self._state_stats.normalize(self._codec.state(obs.joints))
@@ -81,21 +107,59 @@ class TinyPi0:
         generator = torch.Generator().manual_seed(chunk_seed(self._seed, self._count))
         self._count += 1
         config = self._model.config
-        noise = torch.randn(1, config.chunk_size, config.max_action_dim, generator=generator)
+        shape = (1, config.chunk_size, config.max_action_dim)
+        # One after the other: torch.randn's numbers depend on how many are asked for.
+        noise = torch.cat([torch.randn(shape, generator=generator) for _ in range(count)])
+        guide = self._guide(prefix, obs.joints)
         ready = time.perf_counter()
-        with torch.inference_mode():
-            actions = self._model.sample_actions(
-                state=torch.from_numpy(state).float()[None],
-                pixel_values=torch.from_numpy(pixels)[None],
-                pixel_attention_mask=torch.ones(1, len(pixels), dtype=torch.bool),
-                noise=noise,
-                num_steps=self.spec.flow_steps,
-                **inputs,
-            )
+        velocity = Pi0Velocity(
+            self._model,
+            state=torch.from_numpy(state).float()[None],
+            pixel_values=torch.from_numpy(pixels)[None],
+            pixel_attention_mask=torch.ones(1, len(pixels), dtype=torch.bool),
+            **inputs,
+        )
+        steps = self.spec.flow_steps or config.num_inference_steps
+        actions = sample(velocity, noise, steps, guide)
         done = time.perf_counter()
-        physical = self._action_stats.denormalize(actions[0].double().numpy())
+        physical = self._action_stats.denormalize(actions.double().numpy())
         timings = {'preprocess': ready - start, 'inference': done - ready}
-        return ActionChunk(obs.stamp, physical, self.spec.step, timings)
+        return [ActionChunk(obs.stamp, a, self.spec.step, timings) for a in physical]
+
+    def _guide(self, prefix: ChunkPrefix | None, joints: JointState) -> Guide | None:
+        """Turn a prefix into what the sampler takes; None where there is nothing to keep to."""
+        if prefix is None or prefix.guidance is None:
+            return None
+        known, steps, guidance = len(prefix.actions), self.spec.horizon, prefix.guidance
+        if guidance.jacobian not in JACOBIANS:
+            raise UnknownNameError('jacobian', guidance.jacobian, JACOBIANS)
+        if known > steps:
+            raise PolicyError(f'the prefix has {known} steps, expected at most {steps}: cut it.')
+        target = torch.from_numpy(self._model_space(prefix.actions, joints)).float()
+        if guidance.jacobian == 'trained':
+            if not self._longest_trained:
+                raise PolicyError(
+                    f'policy {self.spec.name} was not trained to take a prefix: its checkpoint '
+                    "has no rtc_training_max_delay; choose jacobian 'exact' or 'identity'."
+                )
+            # A longer one is unknown to the network.
+            return TrainedPrefix(target[: min(prefix.delay, self._longest_trained)])
+        end = min(steps - prefix.horizon, known)
+        weights = prefix_weights(steps, prefix.delay, end, guidance.schedule)
+        if not weights.any():
+            return None  # no backward pass for nothing
+        exact = guidance.jacobian == 'exact'
+        return PrefixGuidance(
+            target, torch.from_numpy(weights).float(), guidance.limit, exact=exact
+        )
+
+    def _model_space(self, actions: Array, joints: JointState) -> Array:
+        """Return absolute actions (K, A) relative to the joints, and normalised."""
+        stats = self._action_stats
+        if stats.mean.ndim == 2:  # statistics of each step
+            rows = slice(len(actions))
+            stats = NormStats(stats.mean[rows], stats.std[rows])
+        return stats.normalize(self._codec.relative(actions, joints))
 
     def _pixels(self, obs: Observation) -> np.ndarray:
         """Return (cameras, 3, size, size) float32 in [-1, 1]."""
@@ -171,4 +235,4 @@ def _load_model(folder: Path) -> PI0ForConditionalGeneration:
                 f'{folder} does not fit its config: {kind} {sorted(info[kind])[:3]}; '
                 'copy it again.'
             )
-    return model.eval()
+    return model.eval().requires_grad_(False)

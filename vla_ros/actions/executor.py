@@ -1,0 +1,169 @@
+"""The executor: when the next chunk is asked for, what is known of it, what of it is sent."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+
+from vla_ros.actions.decode import Codec
+from vla_ros.actions.horizon import Delay, execution_horizon
+from vla_ros.actions.strategies import make_strategy
+from vla_ros.actions.strategies.base import FUZZ, Laid
+from vla_ros.actions.strategies.bid import BID
+from vla_ros.errors import RobotPolicyMismatch
+from vla_ros.types import ActionChunk, Array, ChunkPrefix, JointState, Trajectory
+
+ANSWERS = 100  # answers of the policy that are remembered, for ensembles
+HISTORY = 500  # points of the executed way: more than a second at 200 Hz
+
+
+class Sent(NamedTuple):
+    """What is sent for an answer."""
+
+    trajectory: Trajectory
+    mismatch: Array  # (A,) the answer less the plan at the first step after now; 0 without one
+
+
+class Executor:
+    """Follows a policy's chunks by one strategy; all times are of the plan clock.
+
+    The plan clock passes only as fast as the arm moves, so a delay is the steps that were
+    executed meanwhile, and a chunk's step is found by its time, never by a count of calls.
+    Not thread-safe.
+    """
+
+    def __init__(self, codec: Codec, offers: frozenset[str]) -> None:
+        """Begin without a plan.
+
+        Args:
+            codec: Of the robot and the policy whose file names the strategy.
+            offers: What the policy's adapter offers.
+
+        Raises:
+            RobotPolicyMismatch: The adapter does not offer what the strategy needs.
+            UnknownNameError: There is no such strategy, or no such option of it.
+        """
+        spec = codec.policy
+        self.codec, self._spec = codec, spec
+        self.strategy = make_strategy(
+            spec.strategy, spec.strategy_options, f'policy {spec.name}: strategy'
+        )
+        needs = self.strategy.needs
+        if needs and needs not in offers:
+            raise RobotPolicyMismatch(
+                f"policy {spec.name}: strategy '{spec.strategy}' needs {needs}, which adapter "
+                f"'{spec.adapter}' with this checkpoint does not offer "
+                f'({", ".join(sorted(offers)) or "it offers nothing"}); choose another strategy.'
+            )
+        self.delay = Delay()
+        self._held = codec.held
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the plan and what was executed; what is in flight then is of before."""
+        self._plan: Laid | None = None  # what was sent last
+        self._begun = 0.0  # [s] Phi at the observation of that
+        self._answers: deque[Laid] = deque(maxlen=ANSWERS)
+        self._way: deque[tuple[float, Array]] = deque(maxlen=HISTORY)
+
+    @property
+    def samples(self) -> int:
+        """How many answers to one observation the strategy chooses from."""
+        return self.strategy.samples if isinstance(self.strategy, BID) else 1
+
+    @property
+    def horizon(self) -> int:
+        """Steps between two observations, s.
+
+        Raises:
+            HorizonError: The delay is so long that the plan would end before the next chunk.
+        """
+        spec = self._spec
+        if self.strategy.waits:
+            return spec.replan_steps
+        return execution_horizon(spec.replan_steps, self.delay.steps, spec.horizon)
+
+    def executed(self, phi: float, reference: Array) -> None:
+        """Note where the filter's reference (n,) is [rad], [m] at plan time `phi` [s]."""
+        if self._way and phi < self._way[-1][0] - FUZZ:
+            self._way.clear()
+        self._way.append((phi, reference))
+
+    def due(self, phi: float) -> bool:
+        """Say whether the next observation is to be answered at plan time `phi` [s].
+
+        Raises:
+            HorizonError: See `horizon`.
+        """
+        if self._plan is None:
+            return True
+        if self.strategy.waits:
+            return phi >= self._plan.due[-1] - FUZZ
+        return phi - self._begun >= self.horizon * self._spec.step - FUZZ
+
+    def prefix(self, begun: float, phi: float) -> ChunkPrefix | None:
+        """Return what is known of a chunk: executed up to now, then as planned.
+
+        Args:
+            begun: Phi at the chunk's observation [s].
+            phi: Phi of now [s].
+        """
+        if self._plan is None or self.strategy.waits:
+            return None
+        steps = self._steps(begun, self._spec.horizon)
+        known = steps[steps <= self._plan.due[-1] + FUZZ]
+        if not len(known):
+            return None
+        actions = self._plan.at(known, self._held)
+        past = int(np.searchsorted(known, phi, side='right'))
+        if past and self._way:
+            phis = np.array([at for at, _ in self._way])
+            joints = np.array([q for _, q in self._way])
+            for k in range(past):
+                pose = np.array([np.interp(known[k], phis, column) for column in joints.T])
+                actions[k] = self.codec.action(pose)
+        guidance = getattr(self.strategy, 'guidance', None)
+        return ChunkPrefix(actions, self.delay.steps, self.horizon, guidance)
+
+    def send(
+        self, answers: list[ActionChunk], joints: JointState, begun: float, phi: float
+    ) -> Sent:
+        """Return what is sent for a policy's answers to one observation.
+
+        Args:
+            answers: One, or as many as `samples`.
+            joints: That the policy saw.
+            begun: Phi at the observation [s].
+            phi: Phi of now [s].
+
+        Raises:
+            PolicyError: An answer cannot be used; the plan stays as it was.
+        """
+        spec, held = self._spec, self._held
+        due = self._steps(begun, len(answers[0].actions))
+        laid = [Laid(due, self.codec.absolute(answer, joints)) for answer in answers]
+        new = laid[0]
+        if isinstance(self.strategy, BID):
+            horizon, scale = self.horizon, self.codec.scale
+            choice = self.strategy.choose(laid, self._plan, self.delay.steps, horizon, held, scale)
+            new = laid[choice]
+        actions = self.strategy.blend(new, self._plan, tuple(self._answers), phi, held)
+        count = min(spec.replan_steps, len(due)) if self.strategy.waits else len(due)
+        trajectory = self.codec.path(actions[:count], joints, answers[0].stamp)
+        self.delay.add(max(phi - begun, 0.0) / spec.step)
+        mismatch = self._mismatch(new, phi)
+        self._plan, self._begun = Laid(due[:count], actions[:count]), begun
+        self._answers.append(new)
+        return Sent(trajectory, mismatch)
+
+    def _steps(self, begun: float, count: int) -> Array:
+        """Return when the steps of a chunk are due (T,), of one observed at Phi = `begun`."""
+        return begun + self._spec.step * np.arange(1, count + 1, dtype=np.float64)
+
+    def _mismatch(self, new: Laid, phi: float) -> Array:
+        after = new.due[new.due > phi][:1]
+        if self._plan is None or not len(after) or not self._plan.covers(after)[0]:
+            return np.zeros(new.actions.shape[1])
+        return (new.at(after, self._held) - self._plan.at(after, self._held))[0]

@@ -1,0 +1,92 @@
+"""Seams: how smoothly one chunk follows the other, before the safety filter touches the plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vla_ros.types import Array
+
+NEAR = 0.05  # [s] from a seam
+QUANTILE = 0.99
+
+
+class Seams:
+    """Watches the plan at each control tick, over any number of episodes."""
+
+    def __init__(self, period: float) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            period: Of the control ticks [s].
+        """
+        self._period = period
+        self._begin()
+        self._velocity: tuple[list[Array], list[Array]] = ([], [])  # near a seam, elsewhere
+        self._acceleration: tuple[list[Array], list[Array]] = ([], [])
+        self._jerk: list[Array] = []
+        self._mismatch: list[float] = []
+
+    def _begin(self) -> None:
+        self._places: list[Array] = []  # (n,) [rad] of an episode's ticks, from the first chunk on
+        self._times: list[float] = []  # [s]
+        self._joints: list[float] = []  # [s] when a chunk followed another
+
+    def joined(self, now: float, mismatch: Array) -> None:
+        """Note a chunk that was accepted, and how far (A,) it lay from the plan before."""
+        if self._places:
+            self._joints.append(now)
+            self._mismatch.append(float(np.abs(mismatch).max()))
+
+    def tick(self, now: float, place: Array, planned: bool) -> None:
+        """Note where the plan is (n,) [rad] at a control tick [s], once there is a plan."""
+        if planned:
+            self._places.append(place)
+            self._times.append(now)
+
+    def end(self) -> None:
+        """End an episode."""
+        places, times = np.array(self._places), np.array(self._times)
+        if len(places) > 4:
+            velocity = np.diff(places, axis=0) / self._period
+            jumps = np.abs(np.diff(velocity, axis=0)).max(axis=1)  # at ticks 1 to -2
+            turns = np.abs(np.diff(velocity, 2, axis=0)).max(axis=1) / self._period
+            for jump, store, at in (
+                (jumps, self._velocity, times[1:-1]),
+                (turns, self._acceleration, times[1:-2]),
+            ):
+                seams = np.array(self._joints)
+                gaps = np.abs(at[:, None] - seams).min(axis=1, initial=np.inf)
+                store[0].append(jump[gaps <= NEAR])
+                store[1].append(jump[gaps > NEAR])
+            self._jerk.append((np.diff(velocity, 2, axis=0) / self._period**2).ravel())
+        self._begin()
+
+    def add(self, other: Seams) -> None:
+        """Take in what another one saw."""
+        for mine, theirs in (
+            (self._velocity, other._velocity),
+            (self._acceleration, other._acceleration),
+        ):
+            mine[0].extend(theirs[0])
+            mine[1].extend(theirs[1])
+        self._jerk += other._jerk
+        self._mismatch += other._mismatch
+
+    def figures(self) -> dict[str, Any]:
+        """Return the ratios of the 99th percentiles near a seam and elsewhere, and the rest."""
+        jerk = np.concatenate(self._jerk) if self._jerk else np.zeros(1)
+        return {
+            'seam_velocity_ratio': _ratio(*self._velocity),
+            'seam_acceleration_ratio': _ratio(*self._acceleration),
+            'jerk': float(np.sqrt(np.mean(jerk**2))),  # [rad/s^3]
+            'mismatch': float(np.mean(self._mismatch)) if self._mismatch else None,
+        }
+
+
+def _ratio(near: list[Array], elsewhere: list[Array]) -> float | None:
+    if not sum(map(len, near)) or not sum(map(len, elsewhere)):
+        return None
+    high = [float(np.quantile(np.concatenate(part), QUANTILE)) for part in (near, elsewhere)]
+    return high[0] / high[1] if high[1] > 0.0 else None
