@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vla_ros import config, paths
+from vla_ros.actions.executor import Executor
 from vla_ros.errors import PolicyError
 from vla_ros.nodes.inference import FAILURES, Inference, WINDOW
 from vla_ros.nodes.observation import Assembler
@@ -19,6 +20,23 @@ from vla_ros.status import ExecutionState, PolicyPhase, RunCode
 from vla_ros.types import ActionChunk, JointState, Trajectory
 
 SPEC = config.load(paths.find('policies', 'hold'), PolicySpec)
+
+
+class Codec:
+    """Actions that are joint positions, of an arm of two joints."""
+
+    policy = SPEC
+    held = np.zeros(2, dtype=bool)
+    scale = np.ones(2)
+
+    def absolute(self, chunk, joints):
+        return chunk.actions
+
+    def action(self, position):
+        return position
+
+    def path(self, actions, joints, stamp):
+        return Trajectory(stamp, SPEC.step * np.arange(1, len(actions) + 1), actions)
 
 
 class Rig:
@@ -32,8 +50,9 @@ class Rig:
         self.resets: list = []
         self.before_answer = lambda: None
         self.assembler = Assembler((), lambda message: message, max_age=0.5)
+        self.executor = Executor(Codec(), frozenset())
         self.worker = Inference(
-            self, self.decode, self.assembler, self.publish, lambda: self.time, seed=5
+            self, self.executor, self.assembler, self.publish, lambda: self.time, seed=5
         )
 
     def reset(self, instruction, *, seed):
@@ -43,10 +62,6 @@ class Rig:
         self.before_answer()
         actions = np.full((SPEC.horizon, 2), obs.stamp)
         return ActionChunk(obs.stamp, actions, SPEC.step, {'inference': 0.02})
-
-    def decode(self, chunk, joints):
-        times = chunk.step * np.arange(1, len(chunk.actions) + 1)
-        return Trajectory(chunk.stamp, times, chunk.actions)
 
     def publish(self, trajectory, provenance):
         self.sent.append((trajectory, provenance))
@@ -60,9 +75,9 @@ class Rig:
         """Say, as the safety filter does, that the newest chunk is in use."""
         stamp = self.sent[-1][0].stamp
         state = ExecutionState(
-            self.time, self.time, 1.0, stamp, stamp, (), np.zeros(0), np.zeros(0), 0
+            self.time, self.time, 1.0, stamp, stamp, ('a', 'b'), np.zeros(2), np.zeros(2), 0
         )
-        self.worker.update(lambda session: session.executed(state))
+        self.worker.executed(state)
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from vla_ros.status import ExecutionState, PolicyPhase, RunCode, SafetyStatus, T
 
 SPEC = config.load(paths.find('policies', 'hold'), PolicySpec)
 
+INTERVAL = SPEC.replan_steps * SPEC.step  # [s]
+
 
 def execution(stamp, phi, rate=1.0, plan=None, plan_phi=0.0) -> ExecutionState:
     return ExecutionState(stamp, phi, rate, plan, plan_phi, (), np.zeros(0), np.zeros(0), 0)
@@ -36,40 +38,40 @@ def session() -> Session:
 
 def test_nothing_is_due_without_an_instruction():
     session = Session(SPEC)
-    assert not session.due(1.0)
+    assert not session.due(1.0, INTERVAL)
     assert session.phase is PolicyPhase.IDLE
 
 
 def test_the_first_chunk_is_due_at_once_and_then_after_the_consumed_steps(session):
-    assert session.due(10.0)
+    assert session.due(10.0, INTERVAL)
     session.published(9.98, 10.05, points=20)
-    assert not session.due(10.06)
+    assert not session.due(10.06, INTERVAL)
     session.executed(execution(10.1, 4.0, plan=9.98, plan_phi=3.9))
     wanted = SPEC.replan_steps * SPEC.step  # 0.25 s of plan time from 3.9 s
-    assert not session.due(10.1 + wanted - 0.1 - 1e-6)
-    assert session.due(10.1 + wanted - 0.1 + 1e-6)
+    assert not session.due(10.1 + wanted - 0.1 - 1e-6, INTERVAL)
+    assert session.due(10.1 + wanted - 0.1 + 1e-6, INTERVAL)
 
 
 def test_a_slowed_plan_clock_delays_the_next_chunk(session):
     session.published(9.98, 10.05, points=20)
     session.executed(execution(10.1, 4.0, rate=0.5, plan=9.98, plan_phi=3.9))
-    assert not session.due(10.1 + 0.29)
-    assert session.due(10.1 + 0.31)
+    assert not session.due(10.1 + 0.29, INTERVAL)
+    assert session.due(10.1 + 0.31, INTERVAL)
 
 
 def test_a_held_plan_clock_gives_up_the_plan_when_it_is_old(session):
     session.published(9.98, 10.05, points=20)
     session.executed(execution(10.1, 4.0, rate=0.0, plan=9.98, plan_phi=3.9))
-    assert not session.due(9.98 + SPEC.patience - 0.01)
-    assert session.due(9.98 + SPEC.patience + 0.01)
+    assert not session.due(9.98 + SPEC.patience - 0.01, INTERVAL)
+    assert session.due(9.98 + SPEC.patience + 0.01, INTERVAL)
 
 
 @pytest.mark.parametrize('accepted', [None, 9.5])
 def test_a_chunk_that_nobody_accepted_is_sent_again_after_a_wait(session, accepted):
     session.published(9.98, 10.0, points=20)
     session.executed(execution(10.1, 4.0, plan=accepted, plan_phi=0.0))
-    assert not session.due(10.0 + ACCEPT_WAIT - 0.01)
-    assert session.due(10.0 + ACCEPT_WAIT + 0.01)
+    assert not session.due(10.0 + ACCEPT_WAIT - 0.01, INTERVAL)
+    assert session.due(10.0 + ACCEPT_WAIT + 0.01, INTERVAL)
 
 
 def test_delay_counts_the_plan_time_since_the_stamp(session):
@@ -87,7 +89,7 @@ def test_a_newer_instruction_supersedes(session):
     ended = session.endings[-1]
     assert (ended.instruction_id, ended.code) == (1, RunCode.SUPERSEDED)
     assert (ended.elapsed, ended.chunks) == (2.0, 1)
-    assert session.due(12.0)
+    assert session.due(12.0, INTERVAL)
     assert session.chunks == 0
 
 
@@ -121,7 +123,7 @@ def test_stop_ends_the_instruction_once_and_says_why(session):
     session.stop(RunCode.POLICY_ERROR, 'no weights', 11.0)
     assert session.phase is PolicyPhase.ERROR
     assert session.message == 'no weights'
-    assert not session.due(11.0)
+    assert not session.due(11.0, INTERVAL)
     assert session.verdict(99.0) is None
     session.stop(RunCode.CANCELED, 'stopped', 12.0)
     assert [e.code for e in session.endings] == [RunCode.POLICY_ERROR]

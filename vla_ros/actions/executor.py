@@ -15,6 +15,7 @@ from vla_ros.actions.strategies.bid import BID
 from vla_ros.errors import RobotPolicyMismatch
 from vla_ros.types import ActionChunk, Array, ChunkPrefix, JointState, Trajectory
 
+END = 0.05  # [steps] before the end of a plan that is to be walked whole
 ANSWERS = 100  # answers of the policy that are remembered, for ensembles
 HISTORY = 500  # points of the executed way: more than a second at 200 Hz
 
@@ -77,13 +78,31 @@ class Executor:
     def horizon(self) -> int:
         """Steps between two observations, s.
 
+        One inference that was too slow costs a pause; most of them being so is an error.
+
         Raises:
-            HorizonError: The delay is so long that the plan would end before the next chunk.
+            HorizonError: The delay is so long that plans would end before the next chunk.
         """
         spec = self._spec
         if self.strategy.waits:
             return spec.replan_steps
-        return execution_horizon(spec.replan_steps, self.delay.steps, spec.horizon)
+        return execution_horizon(spec.replan_steps, self._reckoned, spec.horizon)
+
+    @property
+    def interval(self) -> float:
+        """Plan time between two observations [s].
+
+        Raises:
+            HorizonError: See `horizon`.
+        """
+        # The clock creeps up to the end of a plan: so near to it, it is there.
+        return (self.horizon - (END if self.strategy.waits else 0.0)) * self._spec.step
+
+    @property
+    def _reckoned(self) -> int:
+        """Steps that are reckoned to run before a chunk arrives, d."""
+        longest = self.delay.steps
+        return longest if 2 * longest <= self._spec.horizon else self.delay.usual
 
     def executed(self, phi: float, reference: Array) -> None:
         """Note where the filter's reference (n,) is [rad], [m] at plan time `phi` [s]."""
@@ -97,11 +116,7 @@ class Executor:
         Raises:
             HorizonError: See `horizon`.
         """
-        if self._plan is None:
-            return True
-        if self.strategy.waits:
-            return phi >= self._plan.due[-1] - FUZZ
-        return phi - self._begun >= self.horizon * self._spec.step - FUZZ
+        return self._plan is None or phi - self._begun >= self.interval - FUZZ
 
     def prefix(self, begun: float, phi: float) -> ChunkPrefix | None:
         """Return what is known of a chunk: executed up to now, then as planned.
@@ -125,7 +140,7 @@ class Executor:
                 pose = np.array([np.interp(known[k], phis, column) for column in joints.T])
                 actions[k] = self.codec.action(pose)
         guidance = getattr(self.strategy, 'guidance', None)
-        return ChunkPrefix(actions, self.delay.steps, self.horizon, guidance)
+        return ChunkPrefix(actions, self._reckoned, self.horizon, guidance)
 
     def send(
         self, answers: list[ActionChunk], joints: JointState, begun: float, phi: float
@@ -147,7 +162,7 @@ class Executor:
         new = laid[0]
         if isinstance(self.strategy, BID):
             horizon, scale = self.horizon, self.codec.scale
-            choice = self.strategy.choose(laid, self._plan, self.delay.steps, horizon, held, scale)
+            choice = self.strategy.choose(laid, self._plan, self._reckoned, horizon, held, scale)
             new = laid[choice]
         actions = self.strategy.blend(new, self._plan, tuple(self._answers), phi, held)
         count = min(spec.replan_steps, len(due)) if self.strategy.waits else len(due)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 import math
+from statistics import median_high
 
 from vla_ros.errors import HorizonError, ShapeError
 
@@ -41,7 +42,16 @@ class Delay:
     @property
     def steps(self) -> int:
         """The largest of the newest delays, rounded up: d; 0 before any."""
-        return max(0, math.ceil(max(self._measured, default=0.0) - FUZZ))
+        return _whole(max(self._measured, default=0.0))
+
+    @property
+    def usual(self) -> int:
+        """The median of the newest delays, rounded up; 0 before any."""
+        return _whole(median_high(self._measured) if self._measured else 0.0)
+
+
+def _whole(steps: float) -> int:
+    return max(0, math.ceil(steps - FUZZ))
 
 
 def execution_horizon(wanted: int, delay: int, horizon: int) -> int:

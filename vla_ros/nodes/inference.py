@@ -7,15 +7,17 @@ from collections.abc import Callable
 import logging
 import threading
 from time import perf_counter
+from typing import cast
 
 import numpy as np
 
-from vla_ros.errors import VlaError
+from vla_ros.actions.executor import Executor
+from vla_ros.errors import HorizonError, VlaError
 from vla_ros.nodes.observation import Assembled, Assembler, Missing
 from vla_ros.nodes.session import Session
-from vla_ros.policies.base import chunk_seed, Policy
-from vla_ros.status import Percentiles, PolicyStatus, RunCode
-from vla_ros.types import ActionChunk, JointState, Provenance, Trajectory
+from vla_ros.policies.base import chunk_seed, Policy, SamplingPolicy
+from vla_ros.status import ExecutionState, Percentiles, PolicyStatus, RunCode
+from vla_ros.types import ActionChunk, ChunkPrefix, Observation, Provenance, Trajectory
 
 ACCEPTABLE_DELAY = 0.05  # [s] the old plan may run on for this long after a new instruction
 FAILURES = 3  # answers in a row that cannot be used before the instruction is given up
@@ -23,7 +25,6 @@ IDLE_WAIT = 0.05  # [s] longest sleep between two looks at whether an inference 
 WINDOW = 100  # chunks over which percentiles are taken
 STAGES = ('frame_wait', 'preprocess', 'inference', 'publish', 'total')
 
-Decode = Callable[[ActionChunk, JointState], Trajectory]
 Publish = Callable[[Trajectory, 'Provenance | None'], None]
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Inference:
     def __init__(
         self,
         policy: Policy,
-        decode: Decode,
+        executor: Executor,
         assembler: Assembler,
         publish: Publish,
         clock: Callable[[], float],
@@ -50,7 +51,7 @@ class Inference:
 
         Args:
             policy: Used by the worker's thread only.
-            decode: From a chunk and the joints it was computed for to joint positions.
+            executor: Of this policy; used under the lock.
             assembler: Where the inputs arrive.
             publish: Sends a trajectory, with its provenance unless it is an empty one.
             clock: ROS time [s].
@@ -59,7 +60,7 @@ class Inference:
         self.session = Session(policy.spec)
         self.discarded = 0  # results that came too late for their instruction
         self._policy = policy
-        self._decode = decode
+        self._executor = executor
         self._assembler = assembler
         self._publish = publish
         self._clock = clock
@@ -100,6 +101,7 @@ class Inference:
         with self._lock:
             now = self._clock()
             number = self.session.start(text, now, limit, until_success)
+            self._executor.reset()  # what was planned was for another sentence
             if self.session.moving and self._expected_delay() > ACCEPTABLE_DELAY:
                 self._halt(now)
         self._wake.set()
@@ -121,6 +123,13 @@ class Inference:
 
     def wake(self) -> None:
         """Say that an input arrived."""
+        self._wake.set()
+
+    def executed(self, state: ExecutionState) -> None:
+        """Take what the safety filter does with the plan."""
+        with self._lock:
+            self.session.executed(state)
+            self._executor.executed(state.plan_clock, state.reference_position)
         self._wake.set()
 
     def update(self, take: Callable[[Session], None]) -> None:
@@ -161,10 +170,18 @@ class Inference:
         with self._lock:
             now = self._clock()
             session = self.session
-            if not session.due(now):
-                return False
             number, instruction = session.instruction_id, session.instruction
             after = session.last_stamp
+            try:
+                due = session.due(now, self._executor.interval)
+            except HorizonError as error:
+                self._executor.delay.reset()  # the next instruction measures anew
+                self._give_up(number, str(error))
+                return False
+            if not due:
+                return False
+            if session.unaccepted(now):
+                self._executor.reset()
         try:
             inputs = self._assembler.assemble(instruction, now, after)
             if isinstance(inputs, Missing):
@@ -186,51 +203,70 @@ class Inference:
         if known and self._failures < FAILURES:
             return
         self._failures = 0
-        message = str(error) if known else f'{type(error).__name__}: {error}'
+        self._give_up(number, str(error) if known else f'{type(error).__name__}: {error}')
+
+    def _give_up(self, number: int, message: str) -> None:
         with self._lock:
             if self.session.instruction_id == number and self.session.running:
                 self.stop(RunCode.POLICY_ERROR, message)
 
     def _infer(self, number: int, inputs: Assembled) -> None:
-        obs = inputs.observation
+        obs, session = inputs.observation, self.session
         if number != self._known:
             self._policy.reset(obs.instruction, seed=chunk_seed(self._seed, number))
             self._known, self._index = number, 0
         seed = chunk_seed(chunk_seed(self._seed, number), self._index)
         self._index += 1
         begin = self._clock()
+        with self._lock:
+            known = self._known_clock(obs.stamp, begin)
+            prefix = self._executor.prefix(*known) if known else None
         t0 = self._busy_since = perf_counter()
         try:
-            chunk = self._policy.infer(obs)
+            answers = self._ask(obs, prefix)
             t1 = perf_counter()
-            trajectory = self._decode(chunk, obs.joints)
-            t2 = perf_counter()
         finally:
             self._busy_since = None
-        inference = chunk.timings.get('inference', t1 - t0)
         timings = {
             'frame_wait': begin - obs.stamp,
-            'preprocess': chunk.timings.get('preprocess', 0.0),
-            'inference': inference,
-            'decode': t2 - t1,
+            'preprocess': answers[0].timings.get('preprocess', 0.0),
+            'inference': answers[0].timings.get('inference', t1 - t0),
         }
         with self._lock:
-            now = self._clock()
-            if self.session.instruction_id != number or not self.session.running:
+            if session.instruction_id != number or not session.running:
                 self.discarded += 1
                 return
-            delay = self.session.delay(obs.stamp, now)
+            now = self._clock()
+            begun, phi = self._known_clock(obs.stamp, now) or (0.0, 0.0)
+            delay = session.delay(obs.stamp, now)
+            t2 = perf_counter()
+            trajectory = self._executor.send(answers, obs.joints, begun, phi).trajectory
+            timings['decode'] = perf_counter() - t2
             self._publish(
                 trajectory,
                 Provenance(
                     obs.instruction, number, seed, inputs.stamps, inputs.ages, delay, timings
                 ),
             )
-            self.session.published(obs.stamp, now, len(trajectory.times))
+            session.published(obs.stamp, now, len(trajectory.times))
             self._total += 1
-            publish = timings['decode'] + perf_counter() - t2
-            stages = (timings['frame_wait'], timings['preprocess'], inference, publish)
+            now = self._clock()
+            publish = perf_counter() - t2
+            stages = (timings['frame_wait'], timings['preprocess'], timings['inference'], publish)
             self._window.append((*stages, now - obs.stamp, perf_counter()))
+
+    def _ask(self, obs: Observation, prefix: ChunkPrefix | None) -> list[ActionChunk]:
+        if self._executor.samples > 1:  # the executor has checked that the policy offers them
+            return cast(SamplingPolicy, self._policy).samples(obs, self._executor.samples)
+        return [self._policy.infer(obs, prefix)]
+
+    def _known_clock(self, stamp: float, now: float) -> tuple[float, float] | None:
+        """Return Phi at a stamp and at `now` [s]; None without them, and the plan is forgotten."""
+        begun, phi = self.session.plan_clock(stamp), self.session.plan_clock(now)
+        if begun is None or phi is None:
+            self._executor.reset()
+            return None
+        return begun, phi
 
     def _expected_delay(self) -> float:
         """Return when the next chunk can be there: the rest of this inference and another."""
@@ -244,6 +280,7 @@ class Inference:
 
     def _halt(self, now: float) -> None:
         """Send the trajectory without points, which ends the motion."""
+        self._executor.reset()
         stamp = max(now, float(np.nextafter(self.session.last_stamp, np.inf)))
         self._publish(Trajectory(stamp, np.zeros(0), np.zeros((0, 0))), None)
         self.session.published(stamp, now, 0)

@@ -22,6 +22,7 @@ from rclpy.clock_type import ClockType
 
 from vla_ros import config, graph, paths
 from vla_ros.actions.decode import Codec
+from vla_ros.actions.executor import Executor
 from vla_ros.errors import PolicyError, VlaError
 from vla_ros.nodes.inference import Inference
 from vla_ros.nodes.observation import Assembler
@@ -101,7 +102,7 @@ class PolicyNode(Node):
             self.get_logger().info(f'seed {seed}')
         self._assembler = assembler
         self._inference = Inference(
-            self._policy, self._codec.decode, assembler, self._send, self.now, seed
+            self._policy, self._executor, assembler, self._send, self.now, seed
         )
         self._inference.start()
         self._inputs = [
@@ -139,7 +140,7 @@ class PolicyNode(Node):
             self.destroy_service(service)
         self.destroy_publisher(self._trajectory)
         self.destroy_publisher(self._chunk)
-        del self._policy, self._codec
+        del self._policy, self._executor
         gc.unfreeze()
 
     def _load(self) -> None:
@@ -150,7 +151,8 @@ class PolicyNode(Node):
         urdf = paths.share() / 'urdf' / self._robot.urdf
         try:
             self._policy = create(self._spec, self._robot)
-            self._codec = Codec(self._robot, urdf, self._spec)
+            codec = Codec(self._robot, urdf, self._spec)
+            self._executor = Executor(codec, self._policy.offers)
             self._rehearse()
         except VlaError:
             raise
@@ -171,7 +173,7 @@ class PolicyNode(Node):
         joints = JointState(0.0, position, np.zeros(len(position)))
         self._policy.reset('', seed=0)
         found = self._policy.infer(Observation(0.0, frames, joints, '')).actions.shape
-        expected = (self._spec.horizon, self._codec.action_dim)
+        expected = (self._spec.horizon, self._executor.codec.action_dim)
         if found != expected:
             raise PolicyError(
                 f'policy {self._spec.name} answers with actions of shape {found}, expected '
@@ -204,7 +206,7 @@ class PolicyNode(Node):
 
     def _execution(self, msg: Any) -> None:
         state = convert.execution_state_from_msg(msg)
-        self._running.update(lambda session: session.executed(state))
+        self._running.executed(state)
 
     def _safety(self, msg: Any) -> None:
         status = convert.safety_status_from_msg(msg)

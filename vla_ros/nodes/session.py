@@ -125,33 +125,54 @@ class Session:
             return RunCode.TIME_LIMIT, f'not done within {self._limit:.1f} s'
         return None
 
-    def due(self, now: float) -> bool:
+    def due(self, now: float, interval: float) -> bool:
         """Whether a new chunk is wanted.
 
-        It is when the instruction has none, when `replan_steps` policy steps of plan time were
-        consumed since the last one's stamp, when nobody accepted that one, or when it has
-        grown old because the filter holds the plan clock.
+        It is when the instruction has none, when `interval` of plan time was consumed since the
+        last one's stamp, when nobody accepted that one, or when it has grown old because the
+        filter holds the plan clock.
+
+        Args:
+            now: ROS time [s].
+            interval: Plan time between two observations [s].
         """
         if not self.running:
             return False
         if self.chunks == 0:
             return True
         state = self._execution
-        plan = state.accepted_plan if state is not None else None
-        if state is None or plan is None or abs(plan - self.last_stamp) > KEY_TOLERANCE:
-            return now - self._published > ACCEPT_WAIT
+        if state is None or not self._is_accepted(state):
+            return self.unaccepted(now)
         if now - self.last_stamp > self._spec.patience:
             return True
         consumed = _phi(state, now) - state.accepted_plan_clock
-        return consumed >= self._spec.replan_steps * self._spec.step
+        return consumed >= interval
+
+    def unaccepted(self, now: float) -> bool:
+        """Whether the safety filter has not taken the last chunk up in time."""
+        state = self._execution
+        taken = state is not None and self._is_accepted(state)
+        return self.chunks > 0 and not taken and now - self._published > ACCEPT_WAIT
+
+    def _is_accepted(self, state: ExecutionState) -> bool:
+        plan = state.accepted_plan
+        return plan is not None and abs(plan - self.last_stamp) <= KEY_TOLERANCE
+
+    def plan_clock(self, at: float) -> float | None:
+        """Return Phi(at) [s], None while the safety filter has said nothing."""
+        if self._execution is None:
+            return None
+        if at >= self._execution.stamp:
+            return _phi(self._execution, at)
+        times, phis = zip(*self._clock)
+        return float(np.interp(at, times, phis))
 
     def delay(self, stamp: float, now: float) -> int:
         """Return the policy steps consumed since a stamp: (Phi(now) - Phi(stamp)) / step."""
-        if self._execution is None:
+        begun, phi = self.plan_clock(stamp), self.plan_clock(now)
+        if begun is None or phi is None:
             return 0
-        times, phis = zip(*self._clock)
-        consumed = _phi(self._execution, now) - float(np.interp(stamp, times, phis))
-        return max(0, math.floor(consumed / self._spec.step))
+        return max(0, math.floor((phi - begun) / self._spec.step))
 
     def published(self, stamp: float, now: float, points: int) -> None:
         """Note a trajectory that was sent; without points it stopped the arm."""

@@ -39,7 +39,8 @@ def look(arm, solids, limits, q, v, acc, dt, age, margins, knobs, work):
         (count, smooth, kept, least, touching): rows of the program, whether the box keeps the
         jerk limits, whether every margin is kept, the row of the smallest barrier, and the row in
         which the arm touches what it may not, -1 for none: itself, the floor or an obstacle that
-        is no target. What is held may press in by the margin that says so.
+        is no target; in mode off nobody looks. What is held may press in by the margin that
+        says so.
     """
     put_at(solids, age)
     count = build_rows(
@@ -55,7 +56,7 @@ def look(arm, solids, limits, q, v, acc, dt, age, margins, knobs, work):
             nearest, least = gap, row
         depth = work.h[row] - min(margins[row], 0.0)
         solid = (row - bodies) // len(arm.moving) if row >= bodies else -1
-        if depth < deepest and (solid < 0 or solids.role[solid] != TARGET):
+        if knobs.verified and depth < deepest and (solid < 0 or solids.role[solid] != TARGET):
             deepest, touching = depth, row
         work.allowed[row] = margins[row] - CONTACT
         if work.h[row] < work.allowed[row]:

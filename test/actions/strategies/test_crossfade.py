@@ -59,10 +59,12 @@ def test_the_same_motion_on_another_phase_stays_the_same(phi, value, slope, offs
     assert Crossfade().blend(new, plan, (), phi, ARM) == pytest.approx(new.actions, abs=1e-12)
 
 
-def test_beyond_the_plan_the_new_chunk_alone():
-    plan, new = line(0.0, 0.0, count=3), line(0.0, 1.0)
+def test_the_passage_is_over_where_the_plan_is():
+    plan, new = line(0.0, 0.0, count=5), line(0.0, 1.0)
     sent = Crossfade(8).blend(new, plan, (), 0.0, ARM)[:, 0]
-    assert (sent[1:3] < 0.5).all() and (sent[3:] == 1.0).all()
+    end = int(np.searchsorted(new.due, plan.due[-1]))
+    assert (np.diff(sent[: end + 1]) > 0.0).all() and (sent[end:] == 1.0).all()
+    assert np.diff(sent).max() < 0.6  # no jump, though the passage was to be longer
 
 
 def test_a_chunk_of_one_step_counts_in_full():

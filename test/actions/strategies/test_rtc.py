@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vla_ros.actions.strategies import Laid, make_strategy
+from vla_ros.actions.strategies.crossfade import Crossfade
 from vla_ros.actions.strategies.rtc import RealTimeChunking
 from vla_ros.errors import UnknownNameError
 from vla_ros.types import Guidance
@@ -34,9 +35,11 @@ def test_a_misspelt_word_names_the_closest(options, closest):
         make_strategy('rtc', options, 'pi0.yaml')
 
 
-def test_the_answer_is_sent_after_phi_as_it_is():
-    due = 0.1 * np.arange(1, 6)
-    plan = Laid(due, np.zeros((5, 2)))
-    new = Laid(due + 0.05, np.arange(10.0).reshape(5, 2) + 1.0)
-    sent = RealTimeChunking().blend(new, plan, (), 0.3, np.array([False, True]))
-    assert (sent[:2] == 0.0).all() and (sent[2:] == new.actions[2:]).all()
+def test_what_the_guidance_leaves_open_is_faded_out():
+    due = 0.1 * np.arange(1, 9)
+    plan = Laid(due, np.zeros((8, 2)))
+    new = Laid(due + 0.05, np.arange(16.0).reshape(8, 2) + 1.0)
+    held = np.array([False, True])
+    sent = RealTimeChunking(fade=2).blend(new, plan, (), 0.3, held)
+    np.testing.assert_array_equal(sent, Crossfade(2).blend(new, plan, (), 0.3, held))
+    assert (sent[:2] == 0.0).all() and (sent[4:] == new.actions[4:]).all()

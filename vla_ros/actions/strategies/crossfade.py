@@ -42,8 +42,9 @@ class Crossfade:
         phi: float,
         held: NDArray[np.bool_],
     ) -> Array:
-        """Return the passage (T, A); a step that the plan does not cover is the new chunk's."""
-        width = self.steps * new.step
-        # A chunk of one step has no width: it counts in full right after phi.
-        u = np.clip((new.due - phi) / width, 0.0, 1.0) if width else 1.0
+        """Return the passage (T, A), which is over where the plan is."""
+        left = plan.due[-1] - phi if plan is not None else 0.0
+        width = min(self.steps * new.step, left)
+        # Without a width, as of a chunk of one step, the new chunk counts in full right after phi.
+        u = np.clip((new.due - phi) / width, 0.0, 1.0) if width > 0.0 else 1.0
         return follow(new, plan, phi, held, u**3 * (10.0 - 15.0 * u + 6.0 * u**2))

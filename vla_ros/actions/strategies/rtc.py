@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_ros.actions.schedules import SCHEDULES
-from vla_ros.actions.strategies.base import follow, Laid
+from vla_ros.actions.strategies.base import Laid
+from vla_ros.actions.strategies.crossfade import Crossfade
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.types import Array, Guidance
 
@@ -28,6 +29,7 @@ class RealTimeChunking:
     jacobian: str = 'exact'  # of the sampler's guidance, a word of JACOBIANS
     schedule: str = 'exp'  # of the weights between delay and horizon, a word of SCHEDULES
     limit: float = 5.0  # largest guidance weight, beta
+    fade: int = 3  # steps over which what the guidance leaves open is faded out
 
     waits: ClassVar[bool] = False
 
@@ -36,6 +38,7 @@ class RealTimeChunking:
             raise UnknownNameError('jacobian', self.jacobian, JACOBIANS, 'strategy rtc')
         if self.schedule not in SCHEDULES:
             raise UnknownNameError('schedule', self.schedule, SCHEDULES, 'strategy rtc')
+        Crossfade(self.fade)  # which checks it
         if not 0.0 < self.limit < np.inf:
             raise ConfigError(
                 f'strategy rtc: limit is {self.limit}, expected a number above 0; 5 is usual.'
@@ -59,5 +62,8 @@ class RealTimeChunking:
         phi: float,
         held: NDArray[np.bool_],
     ) -> Array:
-        """Return the guided answer (T, A), with the plan's values up to phi."""
-        return follow(new, plan, phi, held)
+        """Return the guided answer (T, A), with the plan's values up to phi.
+
+        A network that hardly heeds its noise cannot be guided far; the rest is crossfaded.
+        """
+        return Crossfade(self.fade).blend(new, plan, answers, phi, held)
