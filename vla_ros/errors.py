@@ -39,6 +39,10 @@ class ShapeError(VlaError):
     """An array of the wrong shape, type or content."""
 
 
+class PictureError(VlaError):
+    """A picture that is damaged or of a kind that cannot be read."""
+
+
 class JointNamesError(ShapeError):
     """A message that lacks a joint, or names one that is none of ours."""
 

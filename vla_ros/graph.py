@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from vla_ros.robot import RobotSpec
+from vla_ros.robot import RobotSpec, TRANSPORTS
 
 JOINT_STATE_RATE = 200.0  # [Hz] simulator
 STATUS_RATE = 20.0  # [Hz] status topics
@@ -107,10 +107,11 @@ ARGUMENTS = {
 
 def camera_topics(robot: RobotSpec, camera: str) -> tuple[Topic, Topic]:
     """Return the picture topic and the camera_info topic of one camera."""
-    image = robot.camera(camera).topic
-    info = image[: image.rfind('/') + 1] + 'camera_info'
+    source = robot.camera(camera)
+    kind = 'CompressedImage' if source.transport == 'compressed' else 'Image'
+    info = source.topic[: source.topic.rfind('/') + 1] + 'camera_info'
     return (
-        Topic(image, 'sensor_msgs/msg/Image', CAMERA),
+        Topic(source.topic + TRANSPORTS[source.transport], f'sensor_msgs/msg/{kind}', CAMERA),
         Topic(info, 'sensor_msgs/msg/CameraInfo', CAMERA),
     )
 

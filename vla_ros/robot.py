@@ -60,12 +60,18 @@ class Capsule:
     radius: float  # [m]
 
 
+TRANSPORTS = {  # how pictures come, and what is added to a camera's topic
+    'raw': '',  # sensor_msgs/Image
+    'compressed': '/compressed',  # sensor_msgs/CompressedImage
+}
+
+
 @dataclass(frozen=True)
 class Camera:
     """A camera as it is mounted and published."""
 
     name: str
-    topic: str  # relative topic of sensor_msgs/Image
+    topic: str  # relative topic of the raw pictures
     frame: str  # link that carries the camera
     position: Vector3  # [m] in that link
     look_at: Vector3  # [m] a point on the optical axis, same link
@@ -74,6 +80,19 @@ class Camera:
     width: int = 640  # [px]
     height: int = 480  # [px]
     rate: float = 30.0  # [Hz]
+    transport: str = 'raw'  # a word of TRANSPORTS
+
+    def __post_init__(self) -> None:
+        if self.transport not in TRANSPORTS:
+            raise UnknownNameError(
+                'transport', self.transport, TRANSPORTS, f"camera '{self.name}'"
+            )
+        ending = TRANSPORTS['compressed']
+        if self.topic.endswith(ending):
+            raise ConfigError(
+                f"camera '{self.name}': topic '{self.topic}' ends with '{ending}', expected that "
+                'of the raw pictures; write transport: compressed beside it.'
+            )
 
 
 KINDS = {  # controllers of the arm, and whether they take one position after another

@@ -32,6 +32,11 @@ STATE_KINDS: dict[str, tuple[str, int | None]] = {
     'gripper': ('open_fraction', 1),
 }
 REFERENCES = ('absolute', 'observation')  # what an action is relative to
+ALIGNMENTS = (
+    'hold',  # the newest picture of each camera
+    'nearest',  # of each camera the one nearest to the newest picture of the slowest
+    'drop',  # as hold, but only pictures that lie within a tolerance
+)
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,17 @@ class PolicySpec:
     flow_steps: int | None = None  # denoising steps of a flow policy; None = checkpoint's
     strategy: str = 'latest'  # how a chunk follows the one before, of vla_ros.actions.strategies
     strategy_options: Mapping[str, Any] = field(default_factory=dict)
+    alignment: str = 'hold'  # which pictures of several cameras go together, of ALIGNMENTS
+    alignment_tolerance: float = 0.05  # [s] between the pictures of one observation, for 'drop'
 
     def __post_init__(self) -> None:
+        if self.alignment not in ALIGNMENTS:
+            raise UnknownNameError('alignment', self.alignment, ALIGNMENTS, f'policy {self.name}')
+        if not 0.0 <= self.alignment_tolerance < np.inf:
+            raise ConfigError(
+                f'policy {self.name}: alignment_tolerance is {self.alignment_tolerance} s, '
+                'expected 0 or more.'
+            )
         if not 1 <= self.replan_steps <= self.horizon:
             raise ConfigError(
                 f'policy {self.name}: replan_steps is {self.replan_steps}, expected 1 to '

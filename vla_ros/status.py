@@ -143,11 +143,17 @@ class PolicyStatus:
     instruction: str
     instruction_id: int
     rate: float = 0.0  # [Hz] chunks published
-    frame_wait: Percentiles = (0.0, 0.0, 0.0)  # [s] t_obs to start of pre-processing
+    strategy: str = ''  # how a chunk follows the one before
+    execution_horizon: int = 0  # s, policy steps between two observations; 0: none is possible
+    delay_steps: int = 0  # d, policy steps that run before a chunk arrives, the most of late
+    supply: str = 'none'  # of the plan, a word of nodes/supply.py
+    transport: Percentiles = (0.0, 0.0, 0.0)  # [s] t_obs to the callback of that picture
+    frame_wait: Percentiles = (0.0, 0.0, 0.0)  # [s] that callback to the start of pre-processing
     preprocess: Percentiles = (0.0, 0.0, 0.0)  # [s]
     inference: Percentiles = (0.0, 0.0, 0.0)  # [s]
     publish: Percentiles = (0.0, 0.0, 0.0)  # [s] decoding and publishing
     total: Percentiles = (0.0, 0.0, 0.0)  # [s] t_obs to published
+    filter: Percentiles = (0.0, 0.0, 0.0)  # [s] published to the first report of its use
     chunks: int = 0
     sources: Mapping[str, SourceStatus] = field(default_factory=dict)
 

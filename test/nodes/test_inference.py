@@ -35,7 +35,7 @@ class Codec:
     def action(self, position):
         return position
 
-    def path(self, actions, joints, stamp):
+    def path(self, actions, start, stamp):
         return Trajectory(stamp, SPEC.step * np.arange(1, len(actions) + 1), actions)
 
 

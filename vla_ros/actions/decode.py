@@ -84,32 +84,32 @@ class Codec:
         Raises:
             PolicyError: A wrong shape, a value that is not finite, or a path out of reach.
         """
-        return self.path(self.absolute(chunk, joints), joints, chunk.stamp)
+        return self.path(self.absolute(chunk, joints), joints.position, chunk.stamp)
 
-    def path(self, actions: Array, joints: JointState, stamp: float) -> Trajectory:
+    def path(self, actions: Array, start: Array, stamp: float) -> Trajectory:
         """Return the joint positions, gripper last, of absolute actions.
 
         Args:
             actions: (T, A), step k due `stamp` + (k + 1) step.
-            joints: Where the arm was at `stamp`; what is not commanded stays there.
+            start: (n,) where the joints were at `stamp`; what is not commanded stays there.
             stamp: Of the observation [s].
 
         Raises:
             PolicyError: The path leaves the arm's reach.
         """
         positions = np.empty((len(actions), self.robot.dof + 1))
-        positions[:] = joints.position
-        start = 0
+        positions[:] = start
+        first = 0
         for part in self.policy.action:
             size = width((part,), self.robot.dof)
-            values = actions[:, start : start + size]
-            start += size
+            values = actions[:, first : first + size]
+            first += size
             if part.kind == 'gripper':
                 positions[:, -1] = self._finger(np.clip(values[:, 0], 0.0, 1.0))
             elif part.kind == 'joint_position':
                 positions[:, :-1] = values
             else:
-                positions[:, :-1] = self._follow(joints.position[:-1], values)
+                positions[:, :-1] = self._follow(start[:-1], values)
         times = self.policy.step * np.arange(1, len(actions) + 1, dtype=np.float64)
         return Trajectory(stamp, times, positions)
 

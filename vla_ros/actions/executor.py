@@ -132,13 +132,8 @@ class Executor:
         if not len(known):
             return None
         actions = self._plan.at(known, self._held)
-        past = int(np.searchsorted(known, phi, side='right'))
-        if past and self._way:
-            phis = np.array([at for at, _ in self._way])
-            joints = np.array([q for _, q in self._way])
-            for k in range(past):
-                pose = np.array([np.interp(known[k], phis, column) for column in joints.T])
-                actions[k] = self.codec.action(pose)
+        for k in range(int(np.searchsorted(known, phi, side='right')) if self._way else 0):
+            actions[k] = self.codec.action(self._reference(known[k]))
         guidance = getattr(self.strategy, 'guidance', None)
         return ChunkPrefix(actions, self._reckoned, self.horizon, guidance)
 
@@ -166,7 +161,10 @@ class Executor:
             new = laid[choice]
         actions = self.strategy.blend(new, self._plan, tuple(self._answers), phi, held)
         count = min(spec.replan_steps, len(due)) if self.strategy.waits else len(due)
-        trajectory = self.codec.path(actions[:count], joints, answers[0].stamp)
+        # From where the arm was told to be: where it was lags behind, and a redundant arm would
+        # answer the same actions with other joints than the chunk before.
+        start = self._reference(begun) if self._way else joints.position
+        trajectory = self.codec.path(actions[:count], start, answers[0].stamp)
         self.delay.add(max(phi - begun, 0.0) / spec.step)
         mismatch = self._mismatch(new, phi)
         self._plan, self._begun = Laid(due[:count], actions[:count]), begun
@@ -176,6 +174,12 @@ class Executor:
     def _steps(self, begun: float, count: int) -> Array:
         """Return when the steps of a chunk are due (T,), of one observed at Phi = `begun`."""
         return begun + self._spec.step * np.arange(1, count + 1, dtype=np.float64)
+
+    def _reference(self, phi: float) -> Array:
+        """Return where the filter's reference (n,) was at plan time `phi` [s]."""
+        phis = np.array([at for at, _ in self._way])
+        joints = np.array([q for _, q in self._way])
+        return np.array([np.interp(phi, phis, column) for column in joints.T])
 
     def _mismatch(self, new: Laid, phi: float) -> Array:
         after = new.due[new.due > phi][:1]

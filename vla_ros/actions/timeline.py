@@ -17,7 +17,7 @@ FARTHEST = 4.0 * np.pi  # [rad] two turns; metres are smaller
 FASTEST = 100.0  # [rad/s]
 # A join is no shorter than this, or the plan clock would stand at it: of a step of the new chunk,
 # and for a chunk of one point in [s].
-SEAM, CLOSEST = 0.5, 0.05
+SEAM, CLOSEST = 1.0, 0.05
 LONGEST = 0.5  # [s] of a join
 GENTLE = 0.5  # of the acceleration limits that a join asks for, where that is possible
 TINY = 1e-9  # [s] nearer instants are one
@@ -227,15 +227,16 @@ class Timeline:
             slopes = curve.spline_slopes(due, points)
         new = _Curve(due, points[:, :arm], curve.cubics_of(due, points, slopes)[:, :, :arm])
         pieces = self.pieces
-        if not len(pieces.due) or phi < pieces.due[0]:  # nothing is walked yet
-            self._set(due, new.points, new.cubics, points[:, arm:])
-            return
         old = _Curve(pieces.due, pieces.points[:, :arm], pieces.cubics[:, :, :arm])
         seam = SEAM * (due[1] - due[0]) if len(due) > 1 else CLOSEST
-        before = old.due[old.due < due[0] - seam]
+        before = old.due[old.due < due[0] - 0.5 * seam]
+        walked = len(old.due) > 0 and phi >= old.due[0]
+        if not walked and not len(before):
+            self._set(due, new.points, new.cubics, points[:, arm:])
+            return
         latest = max(phi, float(before[-1])) if len(before) else phi
         ways = [_join(old, new, latest, seam, self._gentle)]
-        if ways[0].effort > 1.0 and latest > phi:
+        if ways[0].effort > 1.0 and latest > phi and walked:
             ways.append(_join(old, new, phi, seam, self._gentle))
         way = min(ways, key=lambda way: way.effort)
         first = max(0, int(old.due.searchsorted(phi, side='right')) - 1)

@@ -21,7 +21,7 @@ from vla_ros.robot import load_robot
 
 WARM_UP = 5.0  # [s] before anything is counted
 SETTLED = 120.0  # [s] after which memory may not grow any more
-STATUS = 5.0  # [s] for the first status after the warm-up
+STATUS = 5.0  # [s] for the first status after the warm-up, and for the last picture's info
 LOG = Path('out/bench/log.txt')
 NODES = ('sim', 'safety_filter', 'policy')
 
@@ -64,7 +64,7 @@ def pipeline(seconds: float, robot: str, output: Output, **arguments: str | int)
             idle = _IdleLoop(seconds, rate)
             tap.begin(STATUS)
             memory = _watch_memory(running, seconds)
-            result = {**tap.end(), **idle.end(), **memory}
+            result = {**tap.end(STATUS), **idle.end(), **memory}
         running.client.say('')
     for key, value in result.items():
         output.console.print(f'{key:28} {_text(value)}')

@@ -10,7 +10,7 @@ from typing import cast, NamedTuple
 import numpy as np
 
 from vla_ros import paths
-from vla_ros.actions import Plan
+from vla_ros.actions import Phase, Plan
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.executor import Executor, Sent
 from vla_ros.errors import PolicyError, SimulationError
@@ -126,13 +126,14 @@ class Rollout:
                 if sent is not None and plan.accept(sent.trajectory, now).ok:
                     tally.chunks += 1
                     if seams is not None:
-                        seams.joined(now, sent.mismatch)
+                        seams.joined(phi, sent.mismatch)
                 pending = None
             result = self.guard.step(state, plan, around, now, dt)
             if tally.chunks:  # before the first one the filter holds, as it should
                 tally.guarded(result, dt, plan.clock.phi >= plan.end)
             if seams is not None:
-                seams.tick(now, plan.sample(plan.clock.phi).position[:-1], tally.chunks > 0)
+                sample = plan.sample(plan.clock.phi)
+                seams.tick(plan.clock.phi, sample.position[:-1], sample.phase is Phase.ON)
             assert result.command is not None, 'a filter that was reset always commands'
             command = result.command.positions[0]
             executor.executed(plan.clock.phi + result.rate * dt, command)

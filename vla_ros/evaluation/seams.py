@@ -1,4 +1,7 @@
-"""Seams: how smoothly one chunk follows the other, before the safety filter touches the plan."""
+"""Seams: how smoothly one chunk follows the other, before the safety filter touches the plan.
+
+Everything is by plan time: how fast its clock passes is the filter's doing.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 from vla_ros.types import Array
 
 NEAR = 0.05  # [s] from a seam
+SLOW = 0.2  # of a tick: where the clock all but stands there is nothing to compare
 QUANTILE = 0.99
 
 
@@ -30,37 +34,39 @@ class Seams:
 
     def _begin(self) -> None:
         self._places: list[Array] = []  # (n,) [rad] of an episode's ticks, from the first chunk on
-        self._times: list[float] = []  # [s]
-        self._joints: list[float] = []  # [s] when a chunk followed another
+        self._times: list[float] = []  # [s] of the plan clock
+        self._joints: list[float] = []  # [s] of the plan clock, when a chunk followed another
 
-    def joined(self, now: float, mismatch: Array) -> None:
+    def joined(self, phi: float, mismatch: Array) -> None:
         """Note a chunk that was accepted, and how far (A,) it lay from the plan before."""
         if self._places:
-            self._joints.append(now)
+            self._joints.append(phi)
             self._mismatch.append(float(np.abs(mismatch).max()))
 
-    def tick(self, now: float, place: Array, planned: bool) -> None:
-        """Note where the plan is (n,) [rad] at a control tick [s], once there is a plan."""
-        if planned:
+    def tick(self, phi: float, place: Array, walked: bool) -> None:
+        """Note where the plan is (n,) [rad] at a control tick, while its clock passes."""
+        slow = self._times and phi - self._times[-1] < SLOW * self._period
+        if walked and not slow:
             self._places.append(place)
-            self._times.append(now)
+            self._times.append(phi)
 
     def end(self) -> None:
         """End an episode."""
         places, times = np.array(self._places), np.array(self._times)
         if len(places) > 4:
-            velocity = np.diff(places, axis=0) / self._period
-            jumps = np.abs(np.diff(velocity, axis=0)).max(axis=1)  # at ticks 1 to -2
-            turns = np.abs(np.diff(velocity, 2, axis=0)).max(axis=1) / self._period
+            velocity = np.diff(places, axis=0) / np.diff(times)[:, None]
+            middle = 0.5 * (times[1:] + times[:-1])
+            acceleration = np.diff(velocity, axis=0) / np.diff(middle)[:, None]
+            jumps = np.abs(acceleration).max(axis=1) * self._period
+            turns = np.abs(np.diff(acceleration, axis=0)).max(axis=1)
             for jump, store, at in (
                 (jumps, self._velocity, times[1:-1]),
-                (turns, self._acceleration, times[1:-2]),
+                (turns, self._acceleration, middle[1:-1]),
             ):
-                seams = np.array(self._joints)
-                gaps = np.abs(at[:, None] - seams).min(axis=1, initial=np.inf)
+                gaps = np.abs(at[:, None] - np.array(self._joints)).min(axis=1, initial=np.inf)
                 store[0].append(jump[gaps <= NEAR])
                 store[1].append(jump[gaps > NEAR])
-            self._jerk.append((np.diff(velocity, 2, axis=0) / self._period**2).ravel())
+            self._jerk.append((np.diff(acceleration, axis=0) / self._period).ravel())
         self._begin()
 
     def add(self, other: Seams) -> None:

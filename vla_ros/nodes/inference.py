@@ -14,16 +14,18 @@ import numpy as np
 from vla_ros.actions.executor import Executor
 from vla_ros.errors import HorizonError, VlaError
 from vla_ros.nodes.observation import Assembled, Assembler, Missing
-from vla_ros.nodes.session import Session
+from vla_ros.nodes.session import accepts, KEY_TOLERANCE, Session
+from vla_ros.nodes.supply import SUPPLIES
 from vla_ros.policies.base import chunk_seed, Policy, SamplingPolicy
-from vla_ros.status import ExecutionState, Percentiles, PolicyStatus, RunCode
+from vla_ros.status import ExecutionState, Percentiles, PolicyPhase, PolicyStatus, RunCode
 from vla_ros.types import ActionChunk, ChunkPrefix, Observation, Provenance, Trajectory
 
 ACCEPTABLE_DELAY = 0.05  # [s] the old plan may run on for this long after a new instruction
 FAILURES = 3  # answers in a row that cannot be used before the instruction is given up
 IDLE_WAIT = 0.05  # [s] longest sleep between two looks at whether an inference is due
 WINDOW = 100  # chunks over which percentiles are taken
-STAGES = ('frame_wait', 'preprocess', 'inference', 'publish', 'total')
+STAGES = ('transport', 'frame_wait', 'preprocess', 'inference', 'publish', 'total')
+APART = 2.0 * KEY_TOLERANCE  # [s] between two keys, so that both stay keys in a message
 
 Publish = Callable[[Trajectory, 'Provenance | None'], None]
 
@@ -74,6 +76,8 @@ class Inference:
         self._failures = 0  # since the last answer that could be used
         self._busy_since: float | None = None  # [s] perf_counter
         self._window: deque[tuple[float, ...]] = deque(maxlen=WINDOW)  # STAGES, end time [s]
+        self._sent: tuple[float, float] | None = None  # [s] key, time; not yet in use
+        self._filter: deque[float] = deque(maxlen=WINDOW)  # [s] published to used
         self._total = 0
 
     def start(self) -> None:
@@ -130,6 +134,9 @@ class Inference:
         with self._lock:
             self.session.executed(state)
             self._executor.executed(state.plan_clock, state.reference_position)
+            if self._sent is not None and accepts(state, self._sent[0]):
+                self._filter.append(max(0.0, state.stamp - self._sent[1]))
+                self._sent = None
         self._wake.set()
 
     def update(self, take: Callable[[Session], None]) -> None:
@@ -146,17 +153,35 @@ class Inference:
             recent = rows[rows[:, -1] > perf_counter() - 5.0]
             columns = np.percentile(rows[:, :-1], (50, 95, 99), axis=0).T
             stages = {name: _triple(column) for name, column in zip(STAGES, columns)}
+            stages['filter'] = _triple(np.percentile(self._filter or (0.0,), (50, 95, 99)))
+            horizon, supply = self._plan(now)
+            message = session.message
+            if session.phase is PolicyPhase.RUNNING and SUPPLIES[supply]:
+                message = f'{message}; {SUPPLIES[supply]}'
             return PolicyStatus(
                 now,
                 session.phase,
-                session.message,
+                message,
                 session.instruction,
                 session.instruction_id,
                 rate=len(recent) / 5.0 if self._window else 0.0,
+                strategy=self._policy.spec.strategy,
+                execution_horizon=horizon,
+                delay_steps=self._executor.delay.steps,
+                supply=supply,
                 chunks=self._total,
                 sources=self._assembler.sources(now),
                 **stages,
             )
+
+    def _plan(self, now: float) -> tuple[int, str]:
+        """Return the execution horizon [steps], 0 where there is none, and the supply."""
+        executor = self._executor
+        try:
+            horizon, interval = executor.horizon, executor.interval
+        except HorizonError:  # the next step gives the instruction up for it
+            return 0, self.session.supply(now, 0.0)
+        return horizon, self.session.supply(now, interval)
 
     def _loop(self) -> None:
         while not self._stopping:
@@ -189,7 +214,7 @@ class Inference:
                     if session.instruction_id == number and not inputs.expected:
                         session.waiting(inputs.reason)
                 return False
-            self._infer(number, inputs)
+            self._infer(number, inputs, now)
             self._failures = 0
         except Exception as error:  # a policy is foreign code: any failure must stop the arm
             self._fail(number, error)
@@ -210,7 +235,8 @@ class Inference:
             if self.session.instruction_id == number and self.session.running:
                 self.stop(RunCode.POLICY_ERROR, message)
 
-    def _infer(self, number: int, inputs: Assembled) -> None:
+    def _infer(self, number: int, inputs: Assembled, asked: float) -> None:
+        """Answer inputs that were asked for at `asked` [s], and publish what is sent."""
         obs, session = inputs.observation, self.session
         if number != self._known:
             self._policy.reset(obs.instruction, seed=chunk_seed(self._seed, number))
@@ -228,8 +254,10 @@ class Inference:
         finally:
             self._busy_since = None
         timings = {
-            'frame_wait': begin - obs.stamp,
-            'preprocess': answers[0].timings.get('preprocess', 0.0),
+            # A picture may be ahead of a clock that reaches this process by a topic.
+            'transport': max(0.0, inputs.arrived - obs.stamp),
+            'frame_wait': max(0.0, asked - inputs.arrived),
+            'preprocess': inputs.reading + answers[0].timings.get('preprocess', 0.0),
             'inference': answers[0].timings.get('inference', t1 - t0),
         }
         with self._lock:
@@ -248,12 +276,14 @@ class Inference:
                     obs.instruction, number, seed, inputs.stamps, inputs.ages, delay, timings
                 ),
             )
-            session.published(obs.stamp, now, len(trajectory.times))
+            last = float(trajectory.times[-1]) if len(trajectory.times) else 0.0
+            session.published(obs.stamp, now, len(trajectory.times), last)
             self._total += 1
             now = self._clock()
-            publish = perf_counter() - t2
-            stages = (timings['frame_wait'], timings['preprocess'], timings['inference'], publish)
-            self._window.append((*stages, now - obs.stamp, perf_counter()))
+            self._sent = obs.stamp, now
+            end = perf_counter()
+            stages = {**timings, 'publish': end - t2, 'total': max(0.0, now - obs.stamp)}
+            self._window.append((*(stages[name] for name in STAGES), end))
 
     def _ask(self, obs: Observation, prefix: ChunkPrefix | None) -> list[ActionChunk]:
         if self._executor.samples > 1:  # the executor has checked that the policy offers them
@@ -281,7 +311,9 @@ class Inference:
     def _halt(self, now: float) -> None:
         """Send the trajectory without points, which ends the motion."""
         self._executor.reset()
-        stamp = max(now, float(np.nextafter(self.session.last_stamp, np.inf)))
+        self._sent = None
+        # The clock may stand still, and a chunk's key may be its newest time.
+        stamp = max(now, self.session.last_stamp + APART)
         self._publish(Trajectory(stamp, np.zeros(0), np.zeros((0, 0))), None)
         self.session.published(stamp, now, 0)
 

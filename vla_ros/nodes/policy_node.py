@@ -95,7 +95,13 @@ class PolicyNode(Node):
         """Listen, and publish when an instruction comes."""
         spec = self._spec
         cameras = [image.camera for image in spec.images]
-        assembler = Assembler(cameras, convert.frame_from_msg, self._max_age)
+        assembler = Assembler(
+            cameras,
+            convert.frame_from_msg,
+            self._max_age,
+            spec.alignment,
+            spec.alignment_tolerance,
+        )
         seed = self._seed
         if seed < 0:
             seed = int.from_bytes(os.urandom(4), 'little')
@@ -190,7 +196,7 @@ class PolicyNode(Node):
             )
 
     def _picture(self, camera: str, msg: Any) -> None:
-        self._assembler.add_picture(camera, convert.stamp_from_msg(msg), msg)
+        self._assembler.add_picture(camera, convert.stamp_from_msg(msg), msg, self.now())
         self._running.wake()
 
     def _joints(self, msg: Any) -> None:
@@ -200,7 +206,7 @@ class PolicyNode(Node):
             self._assembler.reject_joints(str(error))
             return
         if np.isfinite(state.position).all() and np.isfinite(state.velocity).all():
-            self._assembler.add_joints(state)
+            self._assembler.add_joints(state, self.now())
         else:
             self._assembler.reject_joints('joint_states hold a value that is not finite')
 

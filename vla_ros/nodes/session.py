@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from vla_ros.nodes.supply import supply
 from vla_ros.spec import PolicySpec
 from vla_ros.status import ExecutionState, PolicyPhase, RunCode, SafetyStatus, TaskStatus
 
@@ -16,6 +17,7 @@ ACCEPT_WAIT = 0.5  # [s] after which a chunk that nobody accepted is taken for l
 KEY_TOLERANCE = 1e-6  # [s] float stamps nearer than this are the same key
 ENDINGS = 16  # ended instructions that are remembered
 CLOCK_HISTORY = 2000  # execution states kept to look up the plan clock: 10 s at 200 Hz
+LENGTHS = 8  # chunks whose length is remembered: the one in use may not be the newest
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Session:
         self._limit = math.inf  # [s]
         self._until_success = False
         self._published = -math.inf  # [s]
+        self._lengths: deque[tuple[float, float]] = deque(maxlen=LENGTHS)  # stamp, last point [s]
         self._execution: ExecutionState | None = None
         self._clock: deque[tuple[float, float]] = deque(maxlen=CLOCK_HISTORY)  # (t, Phi) [s]
         self._task: TaskStatus | None = None
@@ -93,7 +96,9 @@ class Session:
 
     def executed(self, state: ExecutionState) -> None:
         """Take what the safety filter does with the plan."""
-        if self._clock and state.stamp <= self._clock[-1][0]:
+        if self._clock and state.stamp == self._clock[-1][0]:
+            self._clock.pop()  # a clock that stands still
+        elif self._clock and state.stamp < self._clock[-1][0]:
             self._clock.clear()
         self._clock.append((state.stamp, state.plan_clock))
         self._execution = state
@@ -155,8 +160,23 @@ class Session:
         return self.chunks > 0 and not taken and now - self._published > ACCEPT_WAIT
 
     def _is_accepted(self, state: ExecutionState) -> bool:
-        plan = state.accepted_plan
-        return plan is not None and abs(plan - self.last_stamp) <= KEY_TOLERANCE
+        return accepts(state, self.last_stamp)
+
+    def supply(self, now: float, interval: float) -> str:
+        """Return how the plan is supplied, a word of `vla_ros.nodes.supply.SUPPLIES`.
+
+        Args:
+            now: ROS time [s].
+            interval: Plan time between two observations [s].
+        """
+        state, phi = self._execution, self.plan_clock(now)
+        if state is None or phi is None or not (self.running and self.moving):
+            return 'none'
+        length = next((end for stamp, end in self._lengths if accepts(state, stamp)), None)
+        if length is None:  # it follows a plan of before, of somebody else, or none
+            return 'none'
+        begun = state.accepted_plan_clock
+        return supply(phi, state.rate, begun, begun + length, interval, self._spec.step)
 
     def plan_clock(self, at: float) -> float | None:
         """Return Phi(at) [s], None while the safety filter has said nothing."""
@@ -174,11 +194,19 @@ class Session:
             return 0
         return max(0, math.floor((phi - begun) / self._spec.step))
 
-    def published(self, stamp: float, now: float, points: int) -> None:
-        """Note a trajectory that was sent; without points it stopped the arm."""
+    def published(self, stamp: float, now: float, points: int, length: float = 0.0) -> None:
+        """Note a trajectory that was sent; without points it stopped the arm.
+
+        Args:
+            stamp: Its key [s].
+            now: ROS time [s].
+            points: How many it has.
+            length: When the last of them is due after the stamp [s].
+        """
         self.last_stamp, self.moving = stamp, points > 0
         if points:
             self._published = now
+            self._lengths.append((stamp, length))
             self.chunks += 1
             self.phase, self.message = PolicyPhase.RUNNING, f"following '{self.instruction}'"
 
@@ -187,6 +215,12 @@ class Session:
             elapsed = now - self.started
             self.endings.append(Ended(self.instruction_id, code, message, elapsed, self.chunks))
         self.instruction = ''
+
+
+def accepts(state: ExecutionState, stamp: float) -> bool:
+    """Whether the safety filter has the chunk of a stamp [s] in use."""
+    plan = state.accepted_plan
+    return plan is not None and abs(plan - stamp) <= KEY_TOLERANCE
 
 
 def _phi(state: ExecutionState, now: float) -> float:

@@ -153,7 +153,8 @@ class SimNode(Node):
             stamp = self.now()
         for camera, images, infos in self._cameras:
             frame = Frame(stamp, self._snapshot.draw(camera))
-            images.publish(convert.frame_to_msg(frame, convert.optical_frame(camera)))
+            optical = convert.optical_frame(camera)
+            images.publish(convert.frame_to_msg(frame, optical, camera.transport))
             infos.publish(convert.camera_info_to_msg(camera, stamp))
 
     def _close_pictures(self) -> None:

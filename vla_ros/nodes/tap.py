@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +18,37 @@ from vla_ros.ros import convert
 from vla_ros.status import PolicyStatus, SafetyStatus
 
 PERCENTILES = {'p50': 50, 'p95': 95, 'p99': 99}
+DEPTH = 100  # camera_infos that wait while this process is busy: a lost one is a lost count
+LATE = 1.0  # [s] after its capture a picture that did not reach the policy is lost
+ROUNDING = 1e-6  # [s] of stamps
+
+
+class Seen(NamedTuple):
+    """What a report of the policy says of one camera."""
+
+    stamp: float  # [s] of the report
+    age: float  # [s] of the newest picture; inf before the first
+    received: int
+
+    @property
+    def newest(self) -> float:
+        """Capture time of the newest picture [s], not longer ago than LATE."""
+        return self.stamp - min(self.age, LATE)
+
+
+def lost(captured: Iterable[float], first: Seen, last: Seen) -> int:
+    """Return how many pictures did not reach the policy between two of its reports.
+
+    Pictures come in order. Those captured after the newest of the first report, up to the
+    newest of the last, were received or are lost; of later ones some may be on their way.
+
+    Args:
+        captured: When each picture was taken [s].
+        first: Where the count begins.
+        last: Where it ends; its newest picture is among those captured.
+    """
+    begin, end = first.newest + ROUNDING, last.newest + ROUNDING
+    return sum(begin < stamp <= end for stamp in captured) - (last.received - first.received)
 
 
 class Tap:
@@ -34,7 +67,8 @@ class Tap:
         self._from: tuple[PolicyStatus, SafetyStatus] | None = None
         for camera in robot.cameras:
             info = graph.camera_topics(robot, camera.name)[1]
-            client.listen(info, self._count(self._infos[camera.name]))
+            deep = replace(info, qos=replace(info.qos, depth=DEPTH))
+            client.listen(deep, self._count(self._infos[camera.name]))
         client.listen(graph.TRAJECTORY, self._on_trajectory)
         client.listen(graph.EXECUTION_STATE, self._on_execution)
 
@@ -47,29 +81,33 @@ class Tap:
         self._used.clear()
         self._from = self._reports()
 
-    def end(self) -> dict[str, Any]:
-        """Return the figures since `begin`."""
+    def end(self, timeout: float) -> dict[str, Any]:
+        """Return the figures since `begin`; wait at most `timeout` [s] for the last count."""
         if self._from is None:
             raise NodeError('nothing was measured: call `begin` first.')
         (policy0, safety0), (policy1, safety1) = self._from, self._reports()
         ticks = safety1.ticks - safety0.ticks
-        lost, received, superseded = {}, {}, {}
+        missed, received, superseded = {}, {}, {}
         for name, stamps in self._infos.items():
             if name not in policy1.sources:  # the policy does not look through it
                 continue
-            first, last = policy0.sources[name], policy1.sources[name]
-            published = sum(policy0.stamp < stamp <= policy1.stamp for stamp in stamps)
-            received[name] = last.received - first.received
-            superseded[name] = last.superseded - first.superseded
-            # at each end one picture may be on its way
-            lost[name] = max(0, published - received[name] - 1)
-        wait, total, inference = policy1.frame_wait, policy1.total, policy1.inference
-        own = [p + q for p, q in zip(policy1.preprocess, policy1.publish)]
+            source0, source1 = policy0.sources[name], policy1.sources[name]
+            first = Seen(policy0.stamp, source0.age, source0.received)
+            last = Seen(policy1.stamp, source1.age, source1.received)
+            if last.age < LATE:  # its camera_info may still be on its way to us
+                what = f"the camera_info of the last picture of '{name}'"
+                self._client.until(partial(_reached, stamps, last.newest), timeout, what)
+            received[name] = source1.received - source0.received
+            superseded[name] = source1.superseded - source0.superseded
+            missed[name] = lost(tuple(stamps), first, last)
+        own = zip(policy1.transport, policy1.preprocess, policy1.publish)
         return {
-            'frame_wait_ms': _named([1e3 * v for v in wait]),
-            'inference_ms': _named([1e3 * v for v in inference]),
-            'overhead_ms': _named([1e3 * v for v in own]),
-            'frame_to_trajectory_ms': _named([1e3 * v for v in total]),
+            'transport_ms': _named([1e3 * v for v in policy1.transport]),
+            'frame_wait_ms': _named([1e3 * v for v in policy1.frame_wait]),
+            'inference_ms': _named([1e3 * v for v in policy1.inference]),
+            'overhead_ms': _named([1e3 * sum(stages) for stages in own]),
+            'frame_to_trajectory_ms': _named([1e3 * v for v in policy1.total]),
+            'filter_ms': _named([1e3 * v for v in policy1.filter]),
             'trajectory_to_command_ms': _named(
                 1e3 * np.percentile(self._used or [np.nan], list(PERCENTILES.values()))
             ),
@@ -78,7 +116,7 @@ class Tap:
             'missed_share': (safety1.missed_ticks - safety0.missed_ticks) / max(ticks, 1),
             'longest_gap_ms': 1e3 * safety1.longest_gap,
             'received_frames': received,
-            'lost_frames': lost,
+            'lost_frames': missed,
             'superseded_frames': superseded,
             'chunks': policy1.chunks - policy0.chunks,
         }
@@ -99,6 +137,10 @@ class Tap:
         plan = convert.execution_state_from_msg(msg).accepted_plan
         if plan in self._sent:
             self._used.append(time.monotonic() - self._sent.pop(plan))
+
+
+def _reached(stamps: list[float], time: float) -> bool:
+    return bool(stamps) and stamps[-1] >= time - ROUNDING
 
 
 def _named(values: Any) -> dict[str, float]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_ros.actions.curve import cubics_of, spline_slopes
 from vla_ros.errors import ShapeError
 from vla_ros.types import Array, frozen
 
@@ -39,19 +41,28 @@ class Laid:
         return float(self.due[-1] - self.due[0]) / max(1, len(self.due) - 1)
 
     def at(self, due: Array, held: NDArray[np.bool_]) -> Array:
-        """Return the actions (K, A) at plan times (K,): linear between steps, held outside.
+        """Return the actions (K, A) at plan times (K,): on a spline, at rest outside.
+
+        It is the spline by which the timeline leads through joints: a straight line between
+        steps would cut corners, and each new chunk would begin beside the plan.
 
         Args:
             due: Plan times [s].
             held: (A,) channels that are never interpolated: they keep the step due last.
         """
         index = self.due.searchsorted(due + FUZZ, side='right') - 1
-        index = np.clip(index, 0, len(self.due) - 1)
-        columns = [
-            self.actions[index, a] if held[a] else np.interp(due, self.due, self.actions[:, a])
-            for a in range(self.actions.shape[1])
-        ]
-        return np.stack(columns, axis=1)
+        last = self.actions[np.clip(index, 0, len(self.due) - 1)]
+        if len(self.due) < 2:
+            return last
+        piece = np.clip(index, 0, len(self.due) - 2)
+        x = (np.clip(due, self.due[0], self.due[-1]) - self.due[piece])[:, None]
+        c0, c1, c2, c3 = np.moveaxis(self._cubics[piece], 1, 0)
+        return np.where(held, last, c0 + x * (c1 + x * (c2 + x * c3)))
+
+    @cached_property
+    def _cubics(self) -> Array:
+        slopes = spline_slopes(self.due, self.actions)
+        return cubics_of(self.due, self.actions, slopes)
 
     def covers(self, due: Array) -> NDArray[np.bool_]:
         """Return which plan times (K,) lie between the first and the last step."""

@@ -22,7 +22,7 @@ class Crossfade:
     continuous at both ends (Perlin 2002, Improving noise).
     """
 
-    steps: int = 3  # width of the passage, in steps of the new chunk
+    steps: int = 4  # width of the passage, in steps of the new chunk
 
     needs: ClassVar[str] = ''
     waits: ClassVar[bool] = False

@@ -6,16 +6,25 @@ from array import array
 import math
 
 import numpy as np
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from vla_ros.errors import ShapeError, UnknownNameError
 from vla_ros.robot import Camera
 from vla_ros.ros.convert.basics import header, time_from_msg
+from vla_ros.ros.convert.compressed import compressed_from_msg, compressed_to_msg
 from vla_ros.types import Frame
 
 
-def frame_to_msg(frame: Frame, frame_id: str) -> Image:
-    """Return an rgb8 message of a picture."""
+def frame_to_msg(frame: Frame, frame_id: str, transport: str = 'raw') -> Image | CompressedImage:
+    """Return a message of a picture: rgb8, or JPEG.
+
+    Args:
+        frame: The picture.
+        frame_id: Frame of its camera.
+        transport: A word of TRANSPORTS.
+    """
+    if transport == 'compressed':
+        return compressed_to_msg(frame, frame_id)
     height, width, _ = frame.image.shape
     data = array('B')
     data.frombytes(np.ascontiguousarray(frame.image))  # type: ignore[arg-type]
@@ -25,13 +34,16 @@ def frame_to_msg(frame: Frame, frame_id: str) -> Image:
     return msg
 
 
-def frame_from_msg(msg: Image) -> Frame:
+def frame_from_msg(msg: Image | CompressedImage) -> Frame:
     """Return a picture as RGB; an rgb8 message is not copied.
 
     Raises:
         UnknownNameError: The encoding is neither rgb8 nor bgr8.
         ShapeError: The data are not as long as height and step say.
+        PictureError: A compressed picture cannot be read.
     """
+    if isinstance(msg, CompressedImage):
+        return compressed_from_msg(msg)
     if msg.encoding not in ('rgb8', 'bgr8'):
         raise UnknownNameError('image encoding', msg.encoding, ('rgb8', 'bgr8'))
     if msg.step < 3 * msg.width or len(msg.data) != msg.height * msg.step:

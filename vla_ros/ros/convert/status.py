@@ -24,9 +24,11 @@ from vla_ros.status import (
 )
 from vla_ros.types import Provenance
 
-_STAGES = ('frame_wait', 'preprocess', 'inference', 'decode')
+_STAGES = ('transport', 'frame_wait', 'preprocess', 'inference', 'decode')
 _LEVELS = (DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
-_PERCENTILES = ('frame_wait', 'preprocess', 'inference', 'publish', 'total')
+_PERCENTILES = (
+    'transport', 'frame_wait', 'preprocess', 'inference', 'publish', 'total', 'filter',
+)  # fmt: skip
 
 T = TypeVar('T')
 

@@ -1,0 +1,84 @@
+"""Compressed pictures: JPEG and PNG, as `image_transport`'s plug-in `compressed` sends them."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from sensor_msgs.msg import CompressedImage
+
+from vla_ros.errors import PictureError
+from vla_ros.ros.convert.basics import header, time_from_msg
+from vla_ros.types import Frame
+
+# How a file of each kind begins, and what its last part holds.
+_JPEG, _JPEG_SCAN, _JPEG_END = b'\xff\xd8\xff', b'\xff\xda', b'\xff\xd9'
+_PNG, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xae\x42\x60\x82'
+_DEPTH = ('16UC1', '32FC1')  # pixel formats of distances, not of colours
+
+# OpenCV is imported where it is needed: the nodes that see no picture do without it.
+
+
+def compressed_to_msg(frame: Frame, frame_id: str) -> CompressedImage:
+    """Return a JPEG message of a picture."""
+    import cv2
+
+    done, data = cv2.imencode('.jpg', frame.image[:, :, ::-1])
+    if not done:
+        raise PictureError(f'a picture of shape {frame.image.shape} cannot be written as JPEG.')
+    msg = CompressedImage(header=header(frame.stamp, frame_id))
+    msg.format = 'rgb8; jpeg compressed bgr8'
+    msg.data = array('B', data.tobytes())
+    return msg
+
+
+def compressed_from_msg(msg: CompressedImage) -> Frame:
+    """Return a picture as RGB; grey becomes equal parts of the three.
+
+    Raises:
+        PictureError: It is depth, neither JPEG nor PNG, or damaged.
+    """
+    import cv2
+
+    data, words = bytes(msg.data), msg.format
+    if 'compresseddepth' in words.lower() or words.split(';')[0].strip() in _DEPTH:
+        raise PictureError(
+            f"its format is '{words}', which is depth; expected colour or grey as JPEG or PNG: "
+            "name the colour camera's topic in the robot file."
+        )
+    _check_whole(data, words)
+    # What the file says of its orientation is ignored, as for a raw picture.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise PictureError(f'its {len(data)} bytes cannot be read: {error}') from error
+    if image is None:
+        raise PictureError(
+            f"its {len(data)} bytes of format '{words}' are damaged: look at the camera's "
+            'driver and at the network.'
+        )
+    # The transport encodes the bytes as they are: this picture went in with red first.
+    red_first = 'compressed rgb' in words
+    return Frame(
+        time_from_msg(msg.header.stamp),
+        np.asarray(image if red_first else image[:, :, ::-1], np.uint8),
+    )
+
+
+def _check_whole(data: bytes, words: str) -> None:
+    """Refuse what is no JPEG or PNG, or lacks its end: the decoder may fill in the rest."""
+    if data.startswith(_JPEG):
+        whole = data.rfind(_JPEG_END) > data.rfind(_JPEG_SCAN)
+    elif data.startswith(_PNG):
+        whole = _PNG_END in data[-64:]
+    else:
+        raise PictureError(
+            f"its {len(data)} bytes of format '{words}' begin with '{data[:4].hex(' ')}', "
+            "expected JPEG or PNG: set the camera driver's compression to one of them."
+        )
+    if not whole:
+        raise PictureError(
+            f'its {len(data)} bytes are cut off before the end of the picture: look at the '
+            "camera's driver and at the network."
+        )
