@@ -119,6 +119,19 @@ def test_an_image_topic_at_the_root_has_its_info_at_the_root(robot):
     assert graph.camera_topics(alone, camera.name)[1].name == 'camera_info'
 
 
+def test_a_compressed_camera_has_the_topic_of_image_transport_and_the_same_info(robot):
+    raw = robot.cameras[0]
+    packed = replace(robot, cameras=(replace(raw, transport='compressed'), *robot.cameras[1:]))
+    image, info = graph.camera_topics(packed, raw.name)
+    assert (image.name, image.type) == (
+        f'{raw.topic}/compressed', 'sensor_msgs/msg/CompressedImage',
+    )  # fmt: skip
+    assert info == graph.camera_topics(robot, raw.name)[1]
+    for simulated in (True, False):
+        heard = {t for p in processes(packed, simulated) for t in p.subscribes}
+        assert image in heard and graph.camera_topics(robot, raw.name)[0] not in heard
+
+
 def test_every_type_exists(robot):
     pytest.importorskip('rclpy')
     from vla_ros.ros.qos import interface

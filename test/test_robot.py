@@ -36,6 +36,15 @@ def test_a_camera_is_found_by_its_name(robot):
         robot.camera('scen')
 
 
+def test_how_pictures_come_is_one_of_two_words(robot):
+    camera = robot.cameras[0]
+    assert camera.transport == 'raw'
+    with pytest.raises(UnknownNameError, match="camera 'scene'.*Did you mean 'compressed'"):
+        replace(camera, transport='compresed')
+    with pytest.raises(ConfigError, match='expected that of the raw pictures; write transport'):
+        replace(camera, topic='camera/scene/image_raw/compressed')
+
+
 @pytest.mark.parametrize(
     'change',
     [

@@ -23,6 +23,7 @@ from vla_ros.errors import (
 from vla_ros.robot import load_robot
 from vla_ros.spec import (
     ActionSlice,
+    ALIGNMENTS,
     check,
     ImageSpec,
     load_norm_stats,
@@ -172,3 +173,19 @@ def test_what_fits_has_no_finding(action):
     spec = replace(SPEC, images=(ImageSpec('scene', 480),), action=action)
     assert check(ROBOT, spec) == []
     require_fit(ROBOT, spec)
+
+
+@pytest.mark.parametrize('word', ALIGNMENTS)
+def test_alignments_that_are_known(word):
+    assert replace(SPEC, alignment=word, alignment_tolerance=0.0).alignment == word
+
+
+def test_an_unknown_alignment_names_the_closest():
+    with pytest.raises(UnknownNameError, match="policy tiny_pi0.*Did you mean 'nearest'"):
+        replace(SPEC, alignment='nearst')
+
+
+@pytest.mark.parametrize('tolerance', [-0.001, float('nan'), float('inf')])
+def test_an_alignment_tolerance_that_is_none_is_refused(tolerance):
+    with pytest.raises(ConfigError, match='alignment_tolerance is .* expected 0 or more'):
+        replace(SPEC, alignment_tolerance=tolerance)

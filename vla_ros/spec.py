@@ -46,10 +46,13 @@ class ActionSlice:
     kind: str
     unit: str
     relative_to: str = 'absolute'  # 'observation': added to the value at t_obs
+    binary: bool = False  # a gripper that is open or closed; what lies between changes nothing
 
     def __post_init__(self) -> None:
         if self.kind not in ACTION_KINDS:
             raise UnknownNameError('action kind', self.kind, ACTION_KINDS)
+        if self.binary and self.kind != 'gripper':
+            raise ConfigError(f"action '{self.kind}' is binary; only a gripper can be.")
         if self.relative_to not in REFERENCES:
             raise UnknownNameError('action reference', self.relative_to, REFERENCES)
         unit = ACTION_KINDS[self.kind][0]

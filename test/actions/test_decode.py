@@ -11,8 +11,8 @@ import pinocchio as pin
 import pytest
 
 from vla_ros import paths
-from vla_ros.actions.decode import Codec
-from vla_ros.errors import PolicyError
+from vla_ros.actions.decode import Codec, snapped
+from vla_ros.errors import ConfigError, PolicyError
 from vla_ros.robot import load_robot
 from vla_ros.spec import ActionSlice, PolicySpec, StateSlice
 from vla_ros.types import ActionChunk, JointState
@@ -278,3 +278,32 @@ def test_a_prefix_that_is_not_finite_or_too_wide_is_refused():
         RELATIVE.relative(np.full((2, 4), np.nan), at(HOME))
     with pytest.raises(PolicyError, match='5 dimensions, expected 4'):
         RELATIVE.relative(np.zeros((2, 5)), at(HOME))
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=30), st.booleans())
+def test_a_binary_gripper_changes_only_where_it_is_asked_clearly(opening, is_open):
+    found = snapped(np.array(opening), is_open)
+    before = np.concatenate([[float(is_open)], found[:-1]])
+    for value, old, new in zip(opening, before, found):
+        assert new in (0.0, 1.0)
+        if 0.4 < value < 0.6:
+            assert new == old
+        else:
+            assert new == (value >= 0.6)
+
+
+def test_noise_about_the_middle_does_not_chatter():
+    noise = 0.5 + 0.09 * np.array([1, -1, 1, -1, 1])
+    assert snapped(noise, True).tolist() == [1.0] * 5
+    assert snapped(noise, False).tolist() == [0.0] * 5
+
+
+def test_a_binary_gripper_keeps_the_finger_where_it_is_until_it_is_told():
+    shut = codec(JOINTS, replace(GRIPPER, binary=True))
+    opening = np.array([0.5, 0.55, 0.7, 0.45, 0.1])
+    actions = np.column_stack([np.tile(HOME, (5, 1)), opening])
+    for finger, first in ((OPEN, OPEN), (CLOSED, CLOSED)):
+        found = shut.decode(chunk(actions), at(HOME, finger)).positions[:, -1]
+        np.testing.assert_allclose(found, [first, first, OPEN, OPEN, CLOSED])
+    with pytest.raises(ConfigError, match='only a gripper'):
+        replace(JOINTS, binary=True)

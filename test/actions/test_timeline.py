@@ -9,7 +9,8 @@ import pytest
 from scipy.interpolate import CubicHermiteSpline
 
 from vla_ros.actions import curve, Phase, Plan, Timeline, Verdict
-from vla_ros.actions.timeline import GENTLE, LONGEST
+from vla_ros.actions.join import LONGEST
+from vla_ros.actions.timeline import GENTLE
 from vla_ros.types import Trajectory
 
 STEP = 0.1  # [s]
@@ -129,6 +130,16 @@ def test_a_join_takes_the_time_that_the_arm_needs():
         peaks[limit is None] = timeline.pieces.hardest[:, 0].max()
         assert timeline.sample(1.2).position[0] == pytest.approx(0.1)
     assert peaks[False] <= GENTLE * 10.0 < peaks[True]
+
+
+def test_a_join_of_what_nobody_can_follow_is_still_a_way_between_the_two():
+    """Points 1 ns apart: no effort is a number, and no place comes from nowhere."""
+    timeline = Timeline(2, accel=np.array([10.0]))
+    assert timeline.accept(chunk(0.0, slope=0.0), 0.0, 0.0, 0.0).ok
+    wild = Trajectory(0.2, [0.2, 0.2 + 1e-9, 0.4], [[3.0, 0.0], [-3.0, 0.0], [3.0, 0.0]])
+    assert timeline.accept(wild, 0.2, 0.25, 0.25).ok
+    start = timeline.sample(0.25).position[0]
+    assert start == pytest.approx(0.0, abs=1e-6) or not np.isfinite(start)
 
 
 def test_a_gripper_that_opens_within_a_join_does_so_on_time():

@@ -11,13 +11,13 @@ import pytest
 
 from vla_ros import config, paths
 from vla_ros.actions.executor import Executor
-from vla_ros.errors import PolicyError
+from vla_ros.errors import PolicyError, ShapeError
 from vla_ros.nodes.inference import FAILURES, Inference, WINDOW
 from vla_ros.nodes.observation import Assembler
 from vla_ros.policies.base import chunk_seed
 from vla_ros.spec import PolicySpec
 from vla_ros.status import ExecutionState, PolicyPhase, RunCode
-from vla_ros.types import ActionChunk, JointState, Trajectory
+from vla_ros.types import ActionChunk, Frame, JointState, Trajectory
 
 SPEC = config.load(paths.find('policies', 'hold'), PolicySpec)
 
@@ -48,6 +48,7 @@ class Rig:
         self.time = 100.0
         self.sent: list = []  # (trajectory, provenance)
         self.resets: list = []
+        self.prefixes: list = []
         self.before_answer = lambda: None
         self.assembler = Assembler((), lambda message: message, max_age=0.5)
         self.executor = Executor(Codec(), frozenset())
@@ -59,6 +60,7 @@ class Rig:
         self.resets.append((instruction, seed))
 
     def infer(self, obs, prefix=None):
+        self.prefixes.append(prefix)
         self.before_answer()
         actions = np.full((SPEC.horizon, 2), obs.stamp)
         return ActionChunk(obs.stamp, actions, SPEC.step, {'inference': 0.02})
@@ -69,14 +71,13 @@ class Rig:
     def tick(self, dt: float = 0.01) -> None:
         """Let time pass and a joint state arrive, which gives the next observation."""
         self.time += dt
-        self.assembler.add_joints(JointState(self.time, np.zeros(2), np.zeros(2)))
+        self.assembler.add_joints(JointState(self.time, np.zeros(2), np.zeros(2)), self.time)
 
-    def accept(self) -> None:
+    def accept(self, rate: float = 1.0) -> None:
         """Say, as the safety filter does, that the newest chunk is in use."""
-        stamp = self.sent[-1][0].stamp
-        state = ExecutionState(
-            self.time, self.time, 1.0, stamp, stamp, ('a', 'b'), np.zeros(2), np.zeros(2), 0
-        )
+        stamp = self.sent[-1][0].stamp if self.sent else None
+        begun, rest = stamp or 0.0, np.zeros(2)
+        state = ExecutionState(self.time, self.time, rate, stamp, begun, ('a', 'b'), rest, rest, 0)
         self.worker.executed(state)
 
 
@@ -137,7 +138,7 @@ def test_a_new_instruction_in_mid_motion_cancels_the_plan_at_once_and_wants_a_ne
     rig.worker.begin('reach it', 60.0, until_success=False)
     rig.worker.step()
     rig.time += 0.2  # the only chunk so far took longer than a new one may
-    rig.worker._window[0] = (0.0, 0.0, 0.2, 0.0, 0.2, 0.0)
+    rig.worker._window[0] = (0.0, 0.0, 0.0, 0.2, 0.0, 0.2, 0.0)
     rig.worker.begin('push it', 60.0, until_success=False)
     stop, provenance = rig.sent[-1]
     assert len(stop.times) == 0
@@ -153,7 +154,7 @@ def test_a_new_instruction_in_mid_motion_cancels_the_plan_at_once_and_wants_a_ne
 def test_a_fast_policy_needs_no_stop_between_two_instructions(rig):
     rig.worker.begin('reach it', 60.0, until_success=False)
     rig.worker.step()
-    rig.worker._window[0] = (0.0, 0.0, 0.01, 0.0, 0.02, 0.0)
+    rig.worker._window[0] = (0.0, 0.0, 0.0, 0.01, 0.0, 0.02, 0.0)
     rig.worker.begin('push it', 60.0, until_success=False)
     rig.tick()
     rig.worker.step()
@@ -171,6 +172,33 @@ def test_the_result_in_flight_of_an_old_instruction_is_dropped(rig):
     rig.worker.step()
     assert [len(trajectory.times) for trajectory, _ in rig.sent] == [0]
     assert rig.worker.discarded == 2
+
+
+@pytest.mark.parametrize('begins', [True, False])
+def test_what_the_executor_knew_is_forgotten_with_the_result_in_flight(rig, begins):
+    def interrupt():
+        rig.before_answer = lambda: None
+        if begins:
+            rig.worker.begin('push it', 60.0, until_success=False)
+        else:
+            rig.worker.stop(RunCode.CANCELED, 'stopped')
+
+    rig.accept()
+    rig.worker.begin('reach it', 60.0, until_success=False)
+    rig.worker.step()
+    for _ in range(30):
+        rig.accept()
+        rig.tick()
+    rig.before_answer = interrupt
+    rig.worker.step()
+    assert rig.prefixes[-1] is not None, 'there was a plan to go on from'
+    assert rig.worker.discarded == 1
+    if not begins:
+        rig.worker.begin('push it', 60.0, until_success=False)
+    rig.tick()
+    rig.worker.step()
+    assert rig.sent[-1][1].instruction == 'push it'
+    assert rig.prefixes[-1] is None, 'the plan of the old sentence is the start of the new'
 
 
 def test_one_answer_that_cannot_be_used_is_tried_again_with_other_noise(rig):
@@ -285,3 +313,176 @@ def test_the_thread_answers_and_ends_while_commands_come_from_another_thread():
     assert numbers == sorted(numbers)
     stamps = [trajectory.stamp for trajectory, _ in rig.sent]
     assert all(a < b for a, b in itertools.pairwise(stamps))
+
+
+def test_the_stages_tell_where_the_time_went(rig):
+    def think():
+        rig.time += 0.2
+
+    rig.worker.begin('reach it', 60.0, until_success=False)
+    rig.before_answer = think
+    rig.assembler.add_joints(JointState(101.0, np.zeros(2), np.zeros(2)), 101.03)
+    rig.time = 101.05
+    rig.worker.step()
+    timings = rig.sent[-1][1].timings
+    assert timings['transport'] == pytest.approx(0.03)
+    assert timings['frame_wait'] == pytest.approx(0.02)
+    published = rig.time
+    rig.time += 0.004
+    for _ in range(3):  # the first counts
+        rig.accept()
+        rig.time += 0.02
+    status = rig.worker.status(rig.time)
+    assert status.transport == pytest.approx((0.03,) * 3)
+    assert status.frame_wait == pytest.approx((0.02,) * 3)
+    assert status.total == pytest.approx((published - 101.0,) * 3)
+    assert status.filter == pytest.approx((0.004,) * 3)
+
+
+def test_the_filter_stage_counts_each_chunk_once_and_only_what_is_used(rig):
+    rig.worker.begin('reach it', 600.0, until_success=False)
+    for k in range(4):
+        for _ in range(60):
+            rig.tick()
+        rig.worker.step()
+        rig.time += 0.01 * (k + 1)
+        if k != 2:  # the third is lost on its way
+            rig.accept()
+            rig.accept()
+    assert list(rig.worker._filter) == pytest.approx([0.01, 0.02, 0.04])
+
+
+def test_the_percentiles_of_the_stages_are_those_of_the_chunks(rig):
+    rig.worker.begin('reach it', 600.0, until_success=False)
+    for k in range(WINDOW):
+        rig.time += 1.0
+        stamp = rig.time
+        state = JointState(stamp, np.zeros(2), np.zeros(2))
+        rig.assembler.add_joints(state, stamp + 0.001 * k)
+        rig.time += 0.001 * k + 0.002 * k
+        rig.worker.step()
+    status = rig.worker.status(rig.time)
+    expected = np.percentile(0.001 * np.arange(WINDOW), (50, 95, 99))
+    np.testing.assert_allclose(status.transport, expected, atol=1e-6)
+    np.testing.assert_allclose(status.frame_wait, 2.0 * expected, atol=1e-6)
+
+
+def test_the_status_tells_the_strategy_and_how_the_plan_is_supplied(rig):
+    def supplied(dt: float, rate: float = 1.0):
+        rig.time += dt
+        rig.accept(rate)
+        status = rig.worker.status(rig.time)
+        return status.supply, status.message
+
+    rig.worker.begin('reach it', 60.0, until_success=False)
+    status = rig.worker.status(rig.time)
+    assert (status.strategy, status.supply) == (SPEC.strategy, 'none')
+    assert (status.execution_horizon, status.delay_steps) == (SPEC.replan_steps, 0)
+    rig.worker.step()
+    assert 'taken up no chunk' in rig.worker.status(rig.time).message
+    assert supplied(0.1) == ('on time', "following 'reach it'")
+    due = SPEC.step * (SPEC.replan_steps + 1)  # 0.3 s; the plan ends at 1.0 s
+    assert supplied(due - 0.1 - 0.01)[0] == 'on time'
+    for dt, rate, word, said in (
+        (0.02, 1.0, 'tail', 'overdue'),
+        (0.4, 0.5, 'stretched', 'slows down'),
+        (0.3, 0.0, 'held', 'waits at the end'),
+    ):
+        supply, message = supplied(dt, rate)
+        assert supply == word
+        assert said in message and message.startswith("following 'reach it'; ")
+    rig.worker.stop(RunCode.CANCELED, 'stopped')
+    assert supplied(0.1) == ('none', 'stopped')
+
+
+def test_delays_show_in_the_status(rig):
+    def think():
+        rig.time += 0.12  # 2.4 steps, in which the arm moves on
+
+    rig.worker.begin('reach it', 600.0, until_success=False)
+    rig.before_answer = think
+    for _ in range(4):
+        for _ in range(40):
+            rig.tick()
+            if rig.sent:
+                rig.accept()
+        rig.worker.step()
+    status = rig.worker.status(rig.time)
+    assert status.delay_steps == 3
+    assert status.execution_horizon == SPEC.replan_steps
+    for _ in range(12):  # slower than the plan is long
+        rig.worker._executor.delay.add(0.9 * SPEC.horizon)
+    assert rig.worker.status(rig.time).execution_horizon == 0
+
+
+def test_a_clock_that_stands_still_repeats_nothing_and_then_goes_on(rig):
+    rig.worker.begin('reach it', 60.0, until_success=False)
+    assert rig.worker.step()
+    for _ in range(5):  # the same picture and the same instant, again and again
+        rig.accept()
+        rig.tick(0.0)
+        assert not rig.worker.step()
+        status = rig.worker.status(rig.time)
+        figures = (*status.total, *status.transport, *status.frame_wait, *status.filter)
+        assert np.isfinite(figures).all() and min(figures) >= 0.0
+        assert all(s.age >= 0.0 for s in status.sources.values())
+        assert np.isfinite(status.rate)
+    for text in ('push it', 'lift it'):  # due at once, but there is no newer picture
+        rig.worker.begin(text, 60.0, until_success=False)
+        for _ in range(3):
+            rig.tick(0.0)
+            assert not rig.worker.step()
+    assert len(rig.prefixes) == 1, 'the policy was asked once'
+    rig.tick()
+    assert rig.worker.step()
+    assert rig.sent[-1][1].instruction == 'lift it'
+    for _ in range(30):
+        rig.accept()
+        rig.tick()
+    assert rig.worker.step()
+    timings = rig.sent[-1][1].timings
+    assert min(timings.values()) >= 0.0
+
+
+def test_keys_differ_in_a_message_even_when_a_young_clock_stands_still(rig):
+    nanoseconds = []
+    rig.worker.begin('reach it', 60.0, until_success=False)
+    rig.worker.step()
+    for _ in range(3):
+        rig.worker.stop(RunCode.CANCELED, 'stopped')
+    nanoseconds = [round(trajectory.stamp * 1e9) for trajectory, _ in rig.sent]
+    assert len(set(nanoseconds)) == 4, 'the filter would take a stop for a chunk it has'
+
+
+def test_pictures_that_cannot_be_read_end_the_instruction_only_if_none_can():
+    def picky(message):
+        if message in damaged:
+            raise ShapeError('it has 7 bytes')
+        return Frame(message, np.zeros((4, 4, 3), np.uint8))
+
+    def see() -> None:
+        rig.tick(0.03)
+        rig.assembler.add_picture('eye', rig.time, rig.time, rig.time)
+
+    rig, damaged = Rig(), set()
+    rig.assembler = rig.worker._assembler = Assembler(('eye',), picky, 0.5)
+    rig.tick()
+    rig.worker.begin('reach it', 60.0, until_success=False)
+    for _ in range(FAILURES - 1):
+        see()
+        damaged.add(rig.time)
+        assert rig.worker.step()
+        for _ in range(5):
+            assert not rig.worker.step(), 'the same picture is not tried again'
+    see()
+    assert rig.worker.step()
+    assert rig.worker.status(rig.time).phase is PolicyPhase.RUNNING
+    rig.time += 1.0
+    for _ in range(FAILURES):
+        see()
+        damaged.add(rig.time)
+        rig.worker.step()
+    status = rig.worker.status(rig.time)
+    assert status.phase is PolicyPhase.ERROR
+    assert "camera 'eye'" in status.message and '7 bytes' in status.message
+    assert len(rig.sent[-1][0].times) == 0

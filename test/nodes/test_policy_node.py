@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 import os
 import threading
 from time import monotonic, sleep
@@ -22,7 +23,7 @@ from vla_ros.bootstrap import prepare_ros  # noqa: E402
 from vla_ros.errors import NodeError, UnknownNameError, VlaError  # noqa: E402
 from vla_ros.nodes.client import Client  # noqa: E402
 from vla_ros.nodes.policy_node import PolicyNode  # noqa: E402
-from vla_ros.robot import load_robot  # noqa: E402
+from vla_ros.robot import load_robot, RobotSpec  # noqa: E402
 from vla_ros.ros import convert  # noqa: E402
 from vla_ros.ros.qos import interface, profile  # noqa: E402
 from vla_ros.status import (  # noqa: E402
@@ -35,6 +36,9 @@ from vla_ros.status import (  # noqa: E402
 from vla_ros.types import Frame, JointState  # noqa: E402
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
+PACKED = replace(
+    ROBOT, cameras=tuple(replace(camera, transport='compressed') for camera in ROBOT.cameras)
+)
 POLICY = """
 name: seeing_hold
 adapter: hold
@@ -56,14 +60,16 @@ def task(done: bool) -> TaskStatus:
 class Cell(Node):
     """Arm, cameras and safety filter, as far as the policy node can tell."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, robot: RobotSpec = ROBOT) -> None:
         super().__init__('cell', context=context)
+        self.robot = robot
         self.cameras = {'scene', 'wrist'}
         self.position = np.append(ROBOT.home, ROBOT.gripper.open)
         self.names = ROBOT.joint_names
         self.safety = SafetyStatus(0.0, 0, '', 'nominal', False, min_barrier=0.1)
         self.task = task(done=False)
         self.pictures = dict.fromkeys(('scene', 'wrist'), 0)
+        self.mangle = lambda picture: picture
         self.trajectories: list = []
         self.chunks: list = []
         self._accepted = None
@@ -76,7 +82,7 @@ class Cell(Node):
                 graph.EXECUTION_STATE,
                 graph.SAFETY_STATUS,
                 graph.TASK_STATE,
-                *(graph.camera_topics(ROBOT, name)[0] for name in self.pictures),
+                *(graph.camera_topics(robot, name)[0] for name in self.pictures),
             )
         }
         for topic, callback in (
@@ -113,8 +119,10 @@ class Cell(Node):
 
     def _picture(self) -> None:
         for name in self.cameras:
-            topic = graph.camera_topics(ROBOT, name)[0]
-            self.send(topic, convert.frame_to_msg(Frame(self.now(), self._image), name))
+            topic = graph.camera_topics(self.robot, name)[0]
+            kind = self.robot.camera(name).transport
+            picture = convert.frame_to_msg(Frame(self.now(), self._image), name, kind)
+            self.send(topic, self.mangle(picture))
             self.pictures[name] += 1
 
     def _status(self) -> None:
@@ -125,7 +133,7 @@ class Cell(Node):
 class Stage:
     """A policy node and a cell, each with an executor of its own, and a client."""
 
-    def __init__(self, policy: str, **parameters) -> None:
+    def __init__(self, policy: str, robot: RobotSpec = ROBOT, **parameters) -> None:
         self.context = Context()
         rclpy.init(context=self.context)
         values = {'policy': policy, 'seed': 7, 'max_input_age': 0.4, **parameters}
@@ -133,7 +141,7 @@ class Stage:
             context=self.context,
             parameter_overrides=[Parameter(name, value=v) for name, v in values.items()],
         )
-        self.cell = Cell(self.context)
+        self.cell = Cell(self.context, robot)
         self.client = Client()
         self._executors = []
         self._threads = []
@@ -427,3 +435,39 @@ def test_the_client_says_what_is_not_there():
     with Client('alone') as client, pytest.raises(NodeError, match='vla up'):
         client.ready(0.3)
     assert monotonic() - start < 5.0
+
+
+def test_compressed_pictures_serve_and_damaged_ones_are_named(policy_file, monkeypatch):
+    def damage(picture):
+        picture.data = picture.data[: len(picture.data) // 2]
+        return picture
+
+    monkeypatch.setattr('vla_ros.nodes.policy_node.load_robot', lambda path: PACKED)
+    with Stage(policy_file, PACKED) as stage:
+        stage.within(stage.node.start)
+        stage.phase(PolicyPhase.IDLE)
+        stage.client.say('reach it', WAIT)
+        stage.until(lambda: len(stage.cell.chunks) >= 3, 'three chunks')
+        stage.cell.mangle = damage
+        message = stage.phase(PolicyPhase.ERROR).message
+        assert "camera '" in message and 'cut off' in message
+        stage.cell.mangle = lambda picture: picture
+        stage.client.say('push it', WAIT)
+        stage.until(lambda: stage.cell.chunks[-1].instruction == 'push it', 'a chunk')
+
+
+def test_the_status_tells_stages_strategy_and_supply(stage):
+    stage.client.say('reach it', WAIT)
+    stage.until(lambda: len(stage.cell.chunks) >= 5, 'five chunks')
+    stage.until(lambda: stage.client.policy.filter[0] > 0.0, 'a use of a chunk')
+    status, chunk = stage.client.policy, stage.cell.chunks[-1]
+    assert (status.strategy, status.execution_horizon > 0) == ('latest', True)
+    assert status.supply in ('on time', 'tail', 'stretched', 'held')
+    for stage_of in (status.transport, status.frame_wait, status.total, status.filter):
+        assert 0.0 <= stage_of[0] <= stage_of[1] <= stage_of[2] < WAIT
+    parts = (status.transport, status.frame_wait, status.preprocess, status.publish)
+    assert max(part[0] for part in parts) <= status.total[2]
+    oldest = max(chunk.input_ages['scene'], chunk.input_ages['wrist'])
+    assert chunk.timings['transport'] + chunk.timings['frame_wait'] == pytest.approx(
+        oldest, abs=1e-6
+    )

@@ -142,3 +142,38 @@ def test_phases_follow_what_happens(session):
     assert not session.moving
     assert session.chunks == 1
     assert math.isclose(session.last_stamp, 10.5)
+
+
+def test_the_supply_is_that_of_the_chunk_in_use(session):
+    def supply(phi: float, plan: float | None) -> str:
+        session.executed(execution(10.2, phi, plan=plan, plan_phi=3.0))
+        return session.supply(10.2, INTERVAL)
+
+    assert session.supply(10.0, INTERVAL) == 'none'
+    session.published(9.9, 10.0, points=20, length=1.0)
+    session.published(10.15, 10.15, points=4, length=0.2)
+    assert supply(3.1, None) == 'none'
+    assert supply(3.1, 5.0) == 'none', 'a plan of somebody else'
+    assert supply(3.1, 9.9) == 'on time'
+    assert supply(3.25, 9.9) == 'on time', 'the older chunk is the one in use'
+    assert supply(3.25, 10.15) == 'held', 'and the newer is at its end'
+    assert supply(3.0 + INTERVAL + 1.5 * SPEC.step, 9.9) == 'tail'
+    session.published(10.3, 10.3, points=0)
+    assert supply(3.1, 9.9) == 'none', 'the arm was stopped'
+
+
+def test_the_supply_follows_the_clock_between_two_reports(session):
+    session.published(10.0, 10.0, points=20, length=1.0)
+    session.executed(execution(10.1, 3.1, rate=0.5, plan=10.0, plan_phi=3.0))
+    limit = INTERVAL + SPEC.step  # of plan time: 0.3 s, at half the rate
+    assert session.supply(10.1 + 2.0 * (limit - 0.1) - 0.01, INTERVAL) == 'on time'
+    assert session.supply(10.1 + 2.0 * (limit - 0.1) + 0.01, INTERVAL) == 'tail'
+
+
+def test_a_clock_that_stands_still_keeps_the_plan_clock_of_before(session):
+    for stamp, phi in ((10.0, 4.0), (10.2, 4.2), (10.2, 4.2), (10.2, 4.2)):
+        session.executed(execution(stamp, phi))
+    assert session.plan_clock(10.1) == pytest.approx(4.1)
+    assert session.plan_clock(10.2) == pytest.approx(4.2)
+    session.executed(execution(10.1, 4.3))  # it goes back: what was before has no place
+    assert session.plan_clock(10.05) == pytest.approx(4.3)

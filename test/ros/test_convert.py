@@ -238,8 +238,9 @@ STATES = [
         convert.policy_status_to_msg,
         convert.policy_status_from_msg,
         PolicyStatus(
-            STAMP, PolicyPhase.RUNNING, 'fine', 'reach the cube', 3, 2.5, (0.5, 1.0, 2.0),
-            (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), (0.7, 0.8, 0.9), (1.0, 1.5, 2.0), 17,
+            STAMP, PolicyPhase.RUNNING, 'fine', 'reach the cube', 3, 2.5, 'rtc', 6, 2,
+            'stretched', (0.25, 0.75, 0.875), (0.5, 1.0, 2.0), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6),
+            (0.7, 0.8, 0.9), (1.0, 1.5, 2.0), (0.01, 0.02, 0.03), 17,
             {'eye': SourceStatus(0.5, 100, 3), 'joint_states': SourceStatus(math.inf, 0, 0)},
         ),
     ),
@@ -261,7 +262,10 @@ def test_what_nodes_tell_each_other(to_msg, from_msg, value):
 def test_provenance():
     value = Provenance(
         'reach', 2, 2**63 + 1, {'eye': STAMP}, {'eye': 0.02}, 3,
-        {'frame_wait': 0.5, 'preprocess': 0.25, 'inference': 2.0, 'decode': 0.125},
+        {
+            'transport': 0.75, 'frame_wait': 0.5, 'preprocess': 0.25, 'inference': 2.0,
+            'decode': 0.125,
+        },
     )  # fmt: skip
     msg = wire(convert.provenance_to_msg(value, STAMP, 0.1, 16))
     same(convert.provenance_from_msg(msg), value)

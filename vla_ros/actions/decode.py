@@ -16,6 +16,21 @@ from vla_ros.types import ActionChunk, Array, JointState, Trajectory
 
 # A residual beyond this means that the asked tool path leaves the arm's reach [m].
 REACH_TOLERANCE = 0.02
+CLOSES, OPENS = 0.4, 0.6  # openings at which a binary gripper changes its mind
+
+
+def snapped(opening: Array, is_open: bool) -> Array:
+    """Return a gripper's opening (T,) as 0 or 1: it changes only beyond CLOSES and OPENS.
+
+    Args:
+        opening: What is asked for, 0 to 1.
+        is_open: Whether it is open before.
+    """
+    found = np.empty_like(opening)
+    for k, value in enumerate(opening):
+        is_open = value > CLOSES if is_open else value >= OPENS
+        found[k] = float(is_open)
+    return found
 
 
 class Codec:
@@ -105,7 +120,10 @@ class Codec:
             values = actions[:, first : first + size]
             first += size
             if part.kind == 'gripper':
-                positions[:, -1] = self._finger(np.clip(values[:, 0], 0.0, 1.0))
+                opening = np.clip(values[:, 0], 0.0, 1.0)
+                if part.binary:
+                    opening = snapped(opening, self._values(start)['gripper'][0] > 0.5)
+                positions[:, -1] = self._finger(opening)
             elif part.kind == 'joint_position':
                 positions[:, :-1] = values
             else:

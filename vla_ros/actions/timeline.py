@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import enum
-from typing import NamedTuple
 
 import numpy as np
 
 from vla_ros.actions import curve
+from vla_ros.actions.join import Curve, lead, TINY
 from vla_ros.types import Array, PlanPieces, Trajectory
 
 # Beyond these a value is garbage. The plan clock waits for the arm at every point, so one such
@@ -18,9 +18,7 @@ FASTEST = 100.0  # [rad/s]
 # A join is no shorter than this, or the plan clock would stand at it: of a step of the new chunk,
 # and for a chunk of one point in [s].
 SEAM, CLOSEST = 1.0, 0.05
-LONGEST = 0.5  # [s] of a join
 GENTLE = 0.5  # of the acceleration limits that a join asks for, where that is possible
-TINY = 1e-9  # [s] nearer instants are one
 FUTURE = 0.05  # [s] a stamp may be this much ahead: clocks reach processes at different times
 
 
@@ -225,9 +223,9 @@ class Timeline:
         arm, points, slopes = self.arm, trajectory.positions, trajectory.velocities
         if slopes is None:
             slopes = curve.spline_slopes(due, points)
-        new = _Curve(due, points[:, :arm], curve.cubics_of(due, points, slopes)[:, :, :arm])
+        new = Curve(due, points[:, :arm], curve.cubics_of(due, points, slopes)[:, :, :arm])
         pieces = self.pieces
-        old = _Curve(pieces.due, pieces.points[:, :arm], pieces.cubics[:, :, :arm])
+        old = Curve(pieces.due, pieces.points[:, :arm], pieces.cubics[:, :, :arm])
         seam = SEAM * (due[1] - due[0]) if len(due) > 1 else CLOSEST
         before = old.due[old.due < due[0] - 0.5 * seam]
         walked = len(old.due) > 0 and phi >= old.due[0]
@@ -235,9 +233,9 @@ class Timeline:
             self._set(due, new.points, new.cubics, points[:, arm:])
             return
         latest = max(phi, float(before[-1])) if len(before) else phi
-        ways = [_join(old, new, latest, seam, self._gentle)]
+        ways = [lead(old, new, latest, seam, self._gentle)]
         if ways[0].effort > 1.0 and latest > phi and walked:
-            ways.append(_join(old, new, phi, seam, self._gentle))
+            ways.append(lead(old, new, phi, seam, self._gentle))
         way = min(ways, key=lambda way: way.effort)
         first = max(0, int(old.due.searchsorted(phi, side='right')) - 1)
         stop = min(int(old.due.searchsorted(way.due[0] - TINY)), len(old.cubics))
@@ -262,46 +260,3 @@ class Timeline:
         cubics = np.concatenate([cubics, still], axis=2)
         points = np.concatenate([points, held], axis=1)
         self.pieces = PlanPieces(due, points, cubics, *curve.peaks(due, cubics))
-
-
-class _Curve(NamedTuple):
-    due: Array  # (T,) [s]
-    points: Array  # (T, arm)
-    cubics: Array  # (T - 1, 4, arm)
-
-
-class _Way(NamedTuple):
-    """From a curve to a point of another."""
-
-    due: Array  # (K,) [s], the last one at the target
-    points: Array  # (K, arm)
-    cubics: Array  # (K - 1, 4, arm)
-    target: int  # point of the new curve
-    effort: float  # largest acceleration against what is gentle
-
-
-def _join(old: _Curve, new: _Curve, leave: float, seam: float, gentle: Array) -> _Way:
-    """Return the way from `old` at plan time `leave` [s] that is at least `seam` [s] long."""
-    start, last = curve.state(*old, leave), len(new.due) - 1
-    first = min(int(new.due.searchsorted(leave + seam)), last)
-    best, target, cubics, arrive = np.inf, first, np.zeros((3, 4, len(gentle))), leave
-    for k in range(first, last + 1):
-        reach = max(float(new.due[k]), leave + seam)
-        if k > first and reach > leave + LONGEST:
-            break
-        tried = curve.join(start, curve.state(*new, float(new.due[k])), reach - leave)
-        thirds = np.linspace(leave, reach, 4)
-        effort = float((curve.peaks(thirds, tried)[1].max(axis=0) / gentle).max())
-        if effort < best:
-            best, target, cubics, arrive = effort, k, tried, reach
-        if effort <= 1.0:
-            break
-    # Cut where a point of the new curve is due, so that held columns change on time.
-    thirds = np.linspace(leave, arrive, 4)
-    inner = new.due[(new.due > leave) & (new.due < arrive)]
-    inner = inner[np.abs(inner[:, None] - thirds).min(axis=1) > TINY]
-    due = np.sort(np.concatenate([thirds, inner]))
-    piece = np.clip(thirds.searchsorted(due[:-1], side='right') - 1, 0, 2)
-    cut = np.array([curve.moved(cubics[i], t - thirds[i]) for i, t in zip(piece, due)])
-    points = np.concatenate([cut[:, 0], new.points[target][None]])
-    return _Way(due, points, cut, target, best)

@@ -67,7 +67,7 @@ def compressed_from_msg(msg: CompressedImage) -> Frame:
 
 
 def _check_whole(data: bytes, words: str) -> None:
-    """Refuse what is no JPEG or PNG, or lacks its end: the decoder may fill in the rest."""
+    """Refuse what is no JPEG or PNG, or lacks its end: some decoders make the rest grey."""
     if data.startswith(_JPEG):
         whole = data.rfind(_JPEG_END) > data.rfind(_JPEG_SCAN)
     elif data.startswith(_PNG):
