@@ -28,7 +28,7 @@ class Qos:
 
 
 SENSOR = Qos(reliable=False)  # newest only
-CAMERA = Qos(reliable=False, depth=5)  # waits out a busy callback, so that no picture is lost
+CAMERA = Qos(reliable=False, depth=8)  # a callback may be 0.27 s late before a picture is lost
 COMMAND = Qos(reliable=True)
 LATCHED = Qos(reliable=True, transient_local=True)
 EVENTS = Qos(reliable=True, depth=50)  # nothing may be skipped by a recorder

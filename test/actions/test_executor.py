@@ -125,6 +125,17 @@ def test_a_prefix_is_what_was_executed_and_then_what_is_planned():
     assert (prefix.delay, prefix.horizon) == (0, 4)
 
 
+def test_while_the_clock_stands_the_way_stays_and_its_last_place_is_the_newest():
+    executor = make('rtc')
+    send(executor, 0.0, 0.0)
+    for phi in np.arange(0.0, 0.31, 0.01):
+        executor.executed(phi, np.array([phi - 0.3, 1.0]))
+    for k in range(2000):
+        executor.executed(0.3, np.array([0.01 + 1e-6 * k, 1.0]))
+    prefix = executor.prefix(0.1, 0.3)
+    np.testing.assert_allclose(prefix.actions[:2, 0], [-0.1, 0.012], atol=1e-5)
+
+
 def test_a_prefix_is_never_padded():
     executor = make('rtc')
     assert executor.prefix(0.0, 0.0) is None

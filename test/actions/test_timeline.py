@@ -245,3 +245,22 @@ def test_a_chunk_computed_during_a_slow_down_is_entered_where_the_arm_is():
     assert plan.accept(chunk(1.99), 2.0).verdict is Verdict.BEFORE_RESET
     plan.advance(2.01, 1.0, 0.01)
     assert plan.accept(chunk(2.005), 2.01).ok  # between the reset and the next tick
+
+
+@given(st.floats(-2.0, 2.0), st.floats(-2.0, 2.0), st.floats(0.11, 0.7))
+@settings(deadline=None)
+def test_a_chunk_that_goes_on_as_planned_changes_nothing(slope, bend, phi):
+    """Nothing is smoothed twice: what a strategy has blended already stays as it is."""
+
+    def parabola(stamp):
+        times = STEP * np.arange(1, 13)
+        way = slope * (stamp + times) + bend * (stamp + times) ** 2
+        return Trajectory(stamp, times, np.stack([way, np.zeros(12)], axis=1))
+
+    timeline = Timeline(2, accel=np.array([10.0]))
+    assert timeline.accept(parabola(0.0), 0.0, 0.0, 0.0).ok
+    assert timeline.accept(parabola(phi - 0.05), phi - 0.05, phi, phi).ok
+    for at in np.linspace(phi, phi + 1.1, 40):
+        sample = timeline.sample(at)
+        assert sample.position[0] == pytest.approx(slope * at + bend * at**2, abs=1e-9)
+        assert sample.velocity[0] == pytest.approx(slope + 2.0 * bend * at, abs=1e-7)

@@ -263,6 +263,16 @@ def test_drop_tells_of_pictures_that_stay_apart():
         assert refused.expected == (0.02 * k <= 0.5 + 1e-9), now
 
 
+def test_pictures_that_are_apart_again_later_are_not_told_at_once():
+    assembler = make(('scene', 'wrist'), 0.5, 'drop', 0.01)
+    for scene, wrist in ((8.0, 8.03), (8.03, 8.03), (9.03, 9.0)):
+        now = max(scene, wrist)
+        stream(assembler, (scene,), (wrist,), joints_until=now)
+        result = assembler.assemble('', now, 0.0)
+        assert isinstance(result, Assembled) == (scene == wrist)
+        assert isinstance(result, Assembled) or result.expected
+
+
 @pytest.mark.parametrize(('gap', 'fits'), [(0.0, True), (0.01, True), (0.0101, False)])
 def test_the_tolerance_of_drop_is_the_largest_gap(gap, fits):
     assembler = make(('scene', 'wrist'), 0.5, 'drop', 0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+import itertools
 import os
 import threading
 from time import monotonic, sleep
@@ -93,11 +94,18 @@ class Cell(Node):
                 interface(topic.type), topic.name, callback, profile(topic.qos)
             )
         self._image = np.zeros((480, 640, 3), np.uint8)
+        self.simulated: float | None = None  # [s] what the clock shows; None: the wall's
+        self.runs = True  # that clock
+        self._clock_out = self.create_publisher(
+            interface(graph.CLOCK.type), graph.CLOCK.name, profile(graph.CLOCK.qos)
+        )
         self.create_timer(1 / 100, self._joints)
         self.create_timer(1 / 30, self._picture)
         self.create_timer(1 / 20, self._status)
 
     def now(self) -> float:
+        if self.simulated is not None:
+            return self.simulated
         return self.get_clock().now().nanoseconds * 1e-9
 
     def send(self, topic: graph.Topic, message) -> None:
@@ -109,6 +117,9 @@ class Cell(Node):
         self._accepted = trajectory.stamp if len(trajectory.times) else None
 
     def _joints(self) -> None:
+        if self.simulated is not None:
+            self.simulated += 0.01 if self.runs else 0.0
+            self._clock_out.publish(convert.clock_to_msg(self.simulated))
         now = self.now()
         state = JointState(now, self.position, 0.0 * self.position)
         self.send(graph.JOINT_STATES, convert.joint_state_to_msg(state, self.names))
@@ -133,7 +144,7 @@ class Cell(Node):
 class Stage:
     """A policy node and a cell, each with an executor of its own, and a client."""
 
-    def __init__(self, policy: str, robot: RobotSpec = ROBOT, **parameters) -> None:
+    def __init__(self, policy: str, arm: RobotSpec = ROBOT, **parameters) -> None:
         self.context = Context()
         rclpy.init(context=self.context)
         values = {'policy': policy, 'seed': 7, 'max_input_age': 0.4, **parameters}
@@ -141,7 +152,7 @@ class Stage:
             context=self.context,
             parameter_overrides=[Parameter(name, value=v) for name, v in values.items()],
         )
-        self.cell = Cell(self.context, robot)
+        self.cell = Cell(self.context, arm)
         self.client = Client()
         self._executors = []
         self._threads = []
@@ -303,9 +314,9 @@ def test_a_new_instruction_in_mid_motion_cancels_the_old_plan_within_50_ms(stage
     policy = stage.node._policy
     infer = policy.infer
 
-    def slow(obs):
-        sleep(0.3)
-        return infer(obs)
+    def slow(obs, prefix=None):
+        sleep(0.1)  # 5 of the 20 steps of a chunk; half of them would be too many
+        return infer(obs, prefix)
 
     monkeypatch.setattr(policy, 'infer', slow)
     cell, delays = stage.cell, []
@@ -471,3 +482,31 @@ def test_the_status_tells_stages_strategy_and_supply(stage):
     assert chunk.timings['transport'] + chunk.timings['frame_wait'] == pytest.approx(
         oldest, abs=1e-6
     )
+
+
+def test_a_simulated_clock_that_stands_still_stops_the_chunks_and_then_they_go_on(policy_file):
+    with Stage(policy_file, use_sim_time=True) as stage:
+        cell = stage.cell
+        cell.simulated = 50.0
+        stage.within(stage.node.start)
+        stage.phase(PolicyPhase.IDLE)
+        stage.client.say('reach it', WAIT)
+        stage.until(lambda: len(cell.chunks) >= 3, 'three chunks')
+        cell.runs = False
+        sleep(0.5)  # an inference may have been under way, and one picture be left
+        count, stamp = len(cell.chunks), stage.client.policy.stamp
+        sleep(0.5)
+        assert len(cell.chunks) == count
+        status = stage.client.policy
+        assert status.stamp == stamp == pytest.approx(cell.simulated)
+        assert all(source.age >= 0.0 for source in status.sources.values())
+        for figures in (status.transport, status.frame_wait, status.total, status.filter):
+            assert np.isfinite(figures).all() and min(figures) >= 0.0
+        stage.client.say('push it', WAIT)
+        sleep(0.5)
+        assert len(cell.chunks) <= count + 1, 'the last picture serves the new sentence once'
+        cell.runs, count = True, count + 1
+        stage.until(lambda: len(cell.chunks) >= count + 3, 'further chunks')
+        assert cell.chunks[-1].instruction == 'push it'
+        stamps = [t.stamp for t in cell.trajectories]
+        assert all(a < b for a, b in itertools.pairwise(stamps))

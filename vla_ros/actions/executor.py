@@ -107,7 +107,9 @@ class Executor:
     def executed(self, phi: float, reference: Array) -> None:
         """Note where the filter's reference (n,) is [rad], [m] at plan time `phi` [s]."""
         if self._way and phi < self._way[-1][0] - FUZZ:
-            self._way.clear()
+            self._way.clear()  # the clock began anew
+        elif self._way and phi <= self._way[-1][0] + FUZZ:
+            self._way.pop()  # the clock stands: where the arm is now counts
         self._way.append((phi, reference))
 
     def due(self, phi: float) -> bool:
@@ -132,7 +134,7 @@ class Executor:
         if not len(known):
             return None
         actions = self._plan.at(known, self._held)
-        for k in range(int(np.searchsorted(known, phi, side='right')) if self._way else 0):
+        for k in range(int(np.searchsorted(known, phi + FUZZ, side='right')) if self._way else 0):
             actions[k] = self.codec.action(self._reference(known[k]))
         guidance = getattr(self.strategy, 'guidance', None)
         return ChunkPrefix(actions, self._reckoned, self.horizon, guidance)

@@ -213,18 +213,18 @@ class Control:
         return self._filter.scene.nearest(count)
 
     def execution_state(self, now: float, result: SafetyResult) -> ExecutionState:
-        """Return what the policy side needs to know about a tick."""
+        """Return what the policy side needs to know about a tick; no joints without a command."""
         plan, command = self._arbiter.plan, result.command
-        rest = np.zeros(len(self.robot.joint_names))
+        nothing = np.zeros(0)
         return ExecutionState(
             stamp=now,
             plan_clock=result.phi,
             rate=result.rate,
             accepted_plan=plan.stamp,
             accepted_plan_clock=plan.timeline.phi_at_stamp,
-            joint_names=self.robot.joint_names,
-            reference_position=rest if command is None else command.positions[0],
-            reference_velocity=rest if command is None else command.velocities[0],
+            joint_names=self.robot.joint_names if command is not None else (),
+            reference_position=nothing if command is None else command.positions[0],
+            reference_velocity=nothing if command is None else command.velocities[0],
             level=int(result.level),
         )
 

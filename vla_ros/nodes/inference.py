@@ -133,7 +133,8 @@ class Inference:
         """Take what the safety filter does with the plan."""
         with self._lock:
             self.session.executed(state)
-            self._executor.executed(state.plan_clock, state.reference_position)
+            if state.joint_names:  # without them the report holds no reference
+                self._executor.executed(state.plan_clock, state.reference_position)
             if self._sent is not None and accepts(state, self._sent[0]):
                 self._filter.append(max(0.0, state.stamp - self._sent[1]))
                 self._sent = None
