@@ -21,7 +21,7 @@ class Poisoned:
 
     def __init__(self, whole: Any) -> None:
         self._whole = whole
-        self.spec = whole.spec
+        self.spec, self.offers = whole.spec, whole.offers
 
     def reset(self, *args: Any, **kwargs: Any) -> None:
         self._whole.reset(*args, **kwargs)

@@ -237,6 +237,9 @@ class Timeline:
         if ways[0].effort > 1.0 and latest > phi and walked:
             ways.append(lead(old, new, phi, seam, self._gentle))
         way = min(ways, key=lambda way: way.effort)
+        if not np.isfinite(way.effort):  # a plan that is broken must not break the next one
+            self._set(due, new.points, new.cubics, points[:, arm:])
+            return
         first = max(0, int(old.due.searchsorted(phi, side='right')) - 1)
         stop = min(int(old.due.searchsorted(way.due[0] - TINY)), len(old.cubics))
         kept = slice(min(first, stop), stop)
