@@ -61,10 +61,12 @@ def test_a_join_has_both_its_ends_and_no_jump_of_acceleration(start, end, width)
 def test_peaks_are_those_of_dense_samples(start, end, width):
     cubics = curve.join(np.array(start)[:, None], np.array(end)[:, None], width)
     due = width * np.arange(4) / 3.0
-    _, hardest = curve.peaks(due, cubics)
+    fastest, hardest = curve.peaks(due, cubics)
     for k in range(3):
-        dense = values(cubics, due, np.linspace(due[k] + 1e-9, due[k + 1] - 1e-9, 50))
-        assert np.abs(dense[:, 2]).max() <= hardest[k, 0] * (1 + 1e-6) + 1e-5
+        dense = values(cubics, due, np.linspace(due[k] + 1e-9, due[k + 1] - 1e-9, 200))
+        speed, bend = np.abs(dense[:, 1]).max(), np.abs(dense[:, 2]).max()
+        assert bend <= hardest[k, 0] * (1 + 1e-6) + 1e-5
+        assert speed <= fastest[k, 0] + 1e-5 and fastest[k, 0] <= speed + 1e-3 * (1.0 + bend)
 
 
 def test_a_curve_rests_outside_and_still_moves_at_its_end():

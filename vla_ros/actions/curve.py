@@ -102,11 +102,18 @@ def state(due: Array, points: Array, cubics: Array, at: float) -> Array:
 
 
 def peaks(due: Array, cubics: Array) -> tuple[Array, Array]:
-    """Return largest |velocity| (ends and middle) and |acceleration| (T - 1, n) of every piece."""
+    """Return the largest |velocity| and |acceleration| (T - 1, n) of every piece.
+
+    Acceleration is linear, so its ends tell; velocity is largest there or where it turns, at
+    x = -c2 / (3 c3).
+    """
     w = np.diff(due)[:, None]
     _, c1, c2, c3 = np.moveaxis(cubics, 1, 0)
-    middle = c1 + w * c2 + 0.75 * w**2 * c3
-    end = c1 + 2.0 * w * c2 + 3.0 * w**2 * c3
+    with np.errstate(divide='ignore', invalid='ignore'):
+        turn = -c2 / (3.0 * c3)
+    turn = np.where((turn > 0.0) & (turn < w), turn, 0.0)
+    middle = c1 + turn * (2.0 * c2 + 3.0 * turn * c3)
+    end = c1 + w * (2.0 * c2 + 3.0 * w * c3)
     fastest = np.maximum(np.maximum(np.abs(c1), np.abs(end)), np.abs(middle))
     return fastest, np.maximum(np.abs(2.0 * c2), np.abs(2.0 * c2 + 6.0 * w * c3))
 
