@@ -21,7 +21,7 @@ class Drive:
         self.q = np.append(robot.home, 0.04)
         safety.reset(self.q)
         self.plan, self.now = (
-            Plan(len(robot.joint_names), accel=robot.limits('acceleration')),
+            Plan(len(robot.joint_names)),
             100.0,
         )
         self.plan.reset(self.now - DT)

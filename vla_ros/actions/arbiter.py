@@ -23,20 +23,17 @@ class Arbiter:
     Not thread-safe: everything here belongs to the filter's thread.
     """
 
-    def __init__(
-        self, joints: Sequence[str], tolerance: float, accel: Array | None = None
-    ) -> None:
+    def __init__(self, joints: Sequence[str], tolerance: float) -> None:
         """Begin with nothing to do.
 
         Args:
             joints: Names of the columns of every trajectory, the gripper's last.
             tolerance: How far from the arm the first trajectory of a turn may begin [rad].
-            accel: Limits of the arm's joints that joins respect [rad/s^2]; None: none.
         """
         self.tolerance = tolerance
         self._joints = tuple(joints)
-        self._policy = Plan(len(joints), accel=accel)
-        self._override = Plan(len(joints), clock=self._policy.clock, lasting=True, accel=accel)
+        self._policy = Plan(len(joints))
+        self._override = Plan(len(joints), clock=self._policy.clock, lasting=True)
         self.overriding = False  # the override has its turn
         self._entered = False  # the policy has begun its turn
 

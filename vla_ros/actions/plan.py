@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vla_ros.actions.plan_clock import PlanClock
 from vla_ros.actions.timeline import Acceptance, Sample, Timeline
-from vla_ros.types import Array, PlanPieces, Trajectory
+from vla_ros.types import PlanPieces, Trajectory
 
 
 class Plan:
@@ -14,12 +14,7 @@ class Plan:
     """
 
     def __init__(
-        self,
-        joints: int,
-        held: int = 1,
-        clock: PlanClock | None = None,
-        lasting: bool = False,
-        accel: Array | None = None,
+        self, joints: int, held: int = 1, clock: PlanClock | None = None, lasting: bool = False
     ) -> None:
         """Make an empty plan.
 
@@ -28,11 +23,10 @@ class Plan:
             held: How many of the last columns are held and never interpolated.
             clock: Of another plan that takes turns with this one; None: a clock of its own.
             lasting: Whether a trajectory holds to its end, without a newer one.
-            accel: (n - held,) limits that joins of chunks respect [rad/s^2]; None: none.
         """
         self.clock = PlanClock() if clock is None else clock
         self.lasting = lasting
-        self.timeline = Timeline(joints, held, accel)
+        self.timeline = Timeline(joints, held)
         self.accepted_at: float | None = None  # [s] ROS time of the last acceptance
         self.refusal: Acceptance | None = None  # of the newest trajectory, if it was refused
 

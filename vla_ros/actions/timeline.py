@@ -8,17 +8,15 @@ import enum
 import numpy as np
 
 from vla_ros.actions import curve
-from vla_ros.actions.join import Curve, lead, TINY
 from vla_ros.types import Array, PlanPieces, Trajectory
 
 # Beyond these a value is garbage. The plan clock waits for the arm at every point, so one such
 # point would hold up all the good chunks that follow.
 FARTHEST = 4.0 * np.pi  # [rad] two turns; metres are smaller
 FASTEST = 100.0  # [rad/s]
-# A join is no shorter than this, or the plan clock would stand at it: of a step of the new chunk,
-# and for a chunk of one point in [s].
-SEAM, CLOSEST = 1.0, 0.05
-GENTLE = 0.5  # of the acceleration limits that a join asks for, where that is possible
+# An old point that is nearer to the first new one would make the seam a jump, at which the plan
+# clock stands: of a step of the new chunk, and for a chunk of one point in [s].
+SEAM, CLOSEST = 0.5, 1e-3
 FUTURE = 0.05  # [s] a stamp may be this much ahead: clocks reach processes at different times
 
 
@@ -78,26 +76,24 @@ class Sample:
 
 
 class Timeline:
-    """Joint positions over plan time with continuous acceleration, replaced chunk by chunk.
+    """Piecewise cubic joint positions over plan time, replaced chunk by chunk.
 
-    Cubics lead through the points of a chunk; a join leads from what is walked to the next
-    chunk. Held columns (the gripper) keep the value of the last point due.
+    Points of the old chunk that are due before the first point of the new one stay, but for one
+    right before it; from there on the new one counts. Held columns (the gripper) keep the value
+    of the last point due.
     """
 
-    def __init__(self, joints: int, held: int = 1, accel: Array | None = None) -> None:
+    def __init__(self, joints: int, held: int = 1) -> None:
         """Make an empty timeline.
 
         Args:
             joints: Columns of every trajectory, n.
             held: How many of the last columns are held and never interpolated.
-            accel: (n - held,) limits [rad/s^2]; None: joins are as short as they may be.
         """
         self.joints = joints
         self.arm = joints - held  # columns that are interpolated
         self.stamp: float | None = None  # [s] of the chunk in use
         self.phi_at_stamp = 0.0  # [s]
-        limits = np.full(self.arm, np.inf) if accel is None else accel
-        self._gentle = GENTLE * limits  # [rad/s^2] of a join
         self._after = -np.inf  # [s] stamps up to here are refused
         self._newest = -np.inf  # [s] stamp of the last chunk accepted
         self.clear()
@@ -106,6 +102,7 @@ class Timeline:
         """Drop all points; stamps seen before stay refused."""
         self.stamp = None
         n = self.joints
+        self._slopes: Array = np.zeros((0, n))  # (T, n)
         self.pieces = PlanPieces(
             np.zeros(0), np.zeros((0, n)), np.zeros((0, 4, n)), np.zeros((0, n)), np.zeros((0, n))
         )
@@ -214,52 +211,23 @@ class Timeline:
         return None
 
     def _lay(self, trajectory: Trajectory, due: Array, phi: float) -> None:
-        """Lead from the old curve to the new one, with continuous acceleration.
-
-        The old curve stays up to `phi`, or, if all new points are due later, up to its last
-        point before them. From there a join leads to one of the new points: the first at which
-        it asks for no more than GENTLE of the arm's acceleration, or else the gentlest.
-        """
-        arm, points, slopes = self.arm, trajectory.positions, trajectory.velocities
+        """Join old and new points by cubics."""
+        old = self.pieces
+        keep = old.due < due[0] - (SEAM * (due[1] - due[0]) if len(due) > 1 else CLOSEST)
+        keep[: max(0, int(old.due.searchsorted(phi, side='right')) - 1)] = False  # long past
+        slopes = trajectory.velocities
         if slopes is None:
-            slopes = curve.spline_slopes(due, points)
-        new = Curve(due, points[:, :arm], curve.cubics_of(due, points, slopes)[:, :, :arm])
-        pieces = self.pieces
-        old = Curve(pieces.due, pieces.points[:, :arm], pieces.cubics[:, :, :arm])
-        seam = SEAM * (due[1] - due[0]) if len(due) > 1 else CLOSEST
-        before = old.due[old.due < due[0] - 0.5 * seam]
-        walked = len(old.due) > 0 and phi >= old.due[0]
-        if not walked and not len(before):
-            self._set(due, new.points, new.cubics, points[:, arm:])
-            return
-        latest = max(phi, float(before[-1])) if len(before) else phi
-        ways = [lead(old, new, latest, seam, self._gentle)]
-        if ways[0].effort > 1.0 and latest > phi and walked:
-            ways.append(lead(old, new, phi, seam, self._gentle))
-        way = min(ways, key=lambda way: way.effort)
-        if not np.isfinite(way.effort):  # a plan that is broken must not break the next one
-            self._set(due, new.points, new.cubics, points[:, arm:])
-            return
-        first = max(0, int(old.due.searchsorted(phi, side='right')) - 1)
-        stop = min(int(old.due.searchsorted(way.due[0] - TINY)), len(old.cubics))
-        kept = slice(min(first, stop), stop)
-        times = np.concatenate([old.due[kept], way.due, new.due[way.target + 1 :]])
-        grips = np.where(
-            (times < due[0] - TINY)[:, None],
-            pieces.points[curve.hold(old.due, times + TINY), arm:],
-            points[curve.hold(due, times + TINY), arm:],
-        )
-        self._set(
-            times,
-            np.concatenate([old.points[kept], way.points, new.points[way.target + 1 :]]),
-            np.concatenate([old.cubics[kept], way.cubics, new.cubics[way.target :]]),
-            grips,
-        )
-
-    def _set(self, due: Array, points: Array, cubics: Array, held: Array) -> None:
-        """Take new pieces: of the arm (T, arm), (T - 1, 4, arm), of the held columns (T, held)."""
-        still = np.zeros((len(cubics), 4, held.shape[1]))
-        still[:, 0] = held[:-1]
-        cubics = np.concatenate([cubics, still], axis=2)
-        points = np.concatenate([points, held], axis=1)
+            slopes = _differences(due, trajectory.positions)
+        due = np.concatenate([old.due[keep], due])
+        points = np.concatenate([old.points[keep], trajectory.positions])
+        self._slopes = slopes = np.concatenate([self._slopes[keep], slopes])
+        cubics = curve.cubics_of(due, points, slopes)
+        cubics[:, 1:, self.arm :] = 0.0  # held columns stay where they are
         self.pieces = PlanPieces(due, points, cubics, *curve.peaks(due, cubics))
+
+
+def _differences(due: Array, positions: Array) -> Array:
+    """Return slopes (T, n) by finite differences, second order inside; zero for one point."""
+    if len(due) < 2:
+        return np.zeros_like(positions)
+    return np.gradient(positions, due, axis=0)

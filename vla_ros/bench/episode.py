@@ -66,7 +66,7 @@ class Episode:
         self._arena = Arena(still, moving, float(self._gaps.sum()), rng)
         self._oracle = Oracle(robot, self._arena.solids)
         self._adversary = Adversary(robot, kinematics, rng)
-        self._plan = Plan(len(robot.joint_names), accel=robot.limits('acceleration'))
+        self._plan = Plan(len(robot.joint_names))
         self._every = int(rng.choice([1, 4, 10, 20]))  # ticks between two reports of the world
         self._fixed = ~np.isin(self._oracle.solid, list(self._arena.moving))  # (P,) still pairs
         self._excess = np.zeros((len(EXCESS), self._n))

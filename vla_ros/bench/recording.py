@@ -62,7 +62,7 @@ class Recording:
         """Yield each tick with its plan, for a caller that then steps the filter."""
         start = np.append(self.robot.home, self.robot.gripper.open)
         safety.reset(start)
-        plan = Plan(len(self.robot.joint_names), accel=self.robot.limits('acceleration'))
+        plan = Plan(len(self.robot.joint_names))
         plan.reset(START)
         for tick in self.ticks:
             if tick.chunk is not None:

@@ -105,7 +105,7 @@ class Rollout:
             self.policy.watch(condition.seen or told, self._view(condition.seen))
         self.policy.reset(told.instruction, seed=episode.seed)
         self.guard.reset(world.joint_state().position)
-        plan = Plan(len(self.robot.joint_names), accel=self.robot.limits('acceleration'))
+        plan = Plan(len(self.robot.joint_names))
         executor = self._executor
         executor.reset()
         tally = _Tally(episode, told.instruction, table, condition.hazard)

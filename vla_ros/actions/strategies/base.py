@@ -43,8 +43,7 @@ class Laid:
     def at(self, due: Array, held: NDArray[np.bool_]) -> Array:
         """Return the actions (K, A) at plan times (K,): on a spline, at rest outside.
 
-        It is the spline by which the timeline leads through joints: a straight line between
-        steps would cut corners, and each new chunk would begin beside the plan.
+        A straight line between steps would cut corners, and a new chunk begin beside the plan.
 
         Args:
             due: Plan times [s].
