@@ -41,7 +41,7 @@ def lead(start: Array, new: Curve, leave: float, least: float, gentle: Array) ->
         new: Is joined.
         leave: When that is [s].
         least: Shortest duration [s]; the longest is LONGEST, unless no point is due by then.
-        gentle: (n,) accelerations that are no effort [rad/s^2]; those of the curve are none either.
+        gentle: (n,) accelerations that are no effort [rad/s^2]; those of the curve neither.
     """
     last = len(new.due) - 1
     own = curve.peaks(new.due, new.cubics)[1][max(int(new.due.searchsorted(leave)) - 1, 0) :]
