@@ -1,20 +1,14 @@
-"""PolicySpec, normalisation statistics and the fit of a policy to a robot."""
+"""PolicySpec and the fit of a policy to a robot."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-import json
 import re
 
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-import numpy as np
 import pytest
 
 from vla_ros import config, paths
 from vla_ros.errors import (
-    CheckpointError,
     ConfigError,
     RobotPolicyMismatch,
     UnknownNameError,
@@ -26,8 +20,6 @@ from vla_ros.spec import (
     ALIGNMENTS,
     check,
     ImageSpec,
-    load_norm_stats,
-    NormStats,
     PolicySpec,
     require_fit,
     StateSlice,
@@ -36,7 +28,6 @@ from vla_ros.spec import (
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
 SPEC = config.load(paths.find('policies', 'tiny_pi0'), PolicySpec)
-VALUES = st.floats(-1e6, 1e6, allow_subnormal=False)
 
 
 def test_units_are_declared_and_never_guessed():
@@ -70,72 +61,6 @@ def test_width_counts_every_slice(dof):
     assert width(SPEC.action, dof) == 4
     assert width((joints, StateSlice('gripper', 'open_fraction')), dof) == dof + 1
     assert width((), dof) == 0
-
-
-@given(st.data(), hnp.array_shapes(min_dims=1, max_dims=2, max_side=5))
-def test_denormalize_undoes_normalize(data, shape):
-    mean = data.draw(hnp.arrays(float, shape, elements=VALUES))
-    std = data.draw(hnp.arrays(float, shape, elements=st.floats(1e-3, 1e3)))
-    value = data.draw(hnp.arrays(float, shape, elements=VALUES))
-    stats = NormStats(mean, std)
-    back = stats.denormalize(stats.normalize(value))
-    np.testing.assert_allclose(back, value, rtol=1e-9, atol=1e-7)
-    np.testing.assert_allclose(stats.normalize(mean + 2.0 * std), 2.0, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ('mean', 'std'),
-    [
-        ([0.0], [0.0]),
-        ([0.0], [-1.0]),
-        ([0.0], [float('nan')]),
-        ([0.0], [float('inf')]),
-        ([float('nan')], [1.0]),
-        ([float('inf')], [1.0]),
-    ],
-)
-def test_statistics_that_cannot_be_undone_are_refused(mean, std):
-    with pytest.raises(CheckpointError, match='finite'):
-        NormStats(mean, std)
-
-
-def test_statistics_are_read_as_they_were_written(tmp_path):
-    path = tmp_path / 'norm_stats.json'
-    table = {
-        'state': {'mean': [0.0, 1.0], 'std': [1.0, 2.0]},
-        'actions': {'mean': [[0.0], [1.0]], 'std': [[1.0], [2.0]]},
-    }
-    path.write_text(json.dumps({'norm_stats': table}), encoding='utf-8')
-    stats = load_norm_stats(path)
-    for key, entry in table.items():
-        np.testing.assert_array_equal(stats[key].mean, entry['mean'])
-        np.testing.assert_array_equal(stats[key].std, entry['std'])
-
-
-@pytest.mark.parametrize(
-    'text',
-    [
-        '',
-        'no json',
-        '[]',
-        '{}',
-        '{"norm_stats": []}',
-        '{"norm_stats": {"state": {"mean": [0]}}}',
-        '{"norm_stats": {"state": 3}}',
-        '{"norm_stats": {"state": {"mean": ["a"], "std": [1]}}}',
-        '{"norm_stats": {"state": {"mean": [0, 0], "std": [1]}}}',
-        '{"norm_stats": {"state": {"mean": [[0], [0, 1]], "std": [1]}}}',
-        '{"norm_stats": {"state": {"mean": [0], "std": [0]}}}',
-        '{"norm_stats": {"state": {"mean": [NaN], "std": [1]}}}',
-    ],
-)
-def test_damaged_statistics_are_a_checkpoint_error(tmp_path, text):
-    path = tmp_path / 'norm_stats.json'
-    path.write_text(text, encoding='utf-8')
-    with pytest.raises(CheckpointError):
-        load_norm_stats(path)
-    with pytest.raises(CheckpointError, match=r'gone\.json'):
-        load_norm_stats(tmp_path / 'gone.json')
 
 
 JOINTS = ActionSlice('joint_position', 'rad')

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vla_ros.errors import (
-    CheckpointError,
-    ConfigError,
-    RobotPolicyMismatch,
-    ShapeError,
-    UnknownNameError,
-)
+from vla_ros.errors import ConfigError, RobotPolicyMismatch, UnknownNameError
 from vla_ros.robot import RobotSpec
-from vla_ros.types import Array, frozen
 
 # kind -> (unit, number of dimensions; None = one for each arm joint)
 ACTION_KINDS: dict[str, tuple[str, int | None]] = {
@@ -128,47 +119,6 @@ def width(slices: tuple[ActionSlice, ...] | tuple[StateSlice, ...], dof: int) ->
     """Return how many dimensions the slices take on a robot with `dof` arm joints."""
     kinds = {**ACTION_KINDS, **STATE_KINDS}
     return sum(kinds[s.kind][1] or dof for s in slices)
-
-
-@dataclass(frozen=True)
-class NormStats:
-    """Mean and standard deviation of one vector, as the checkpoint was trained with."""
-
-    mean: Array  # (A,), or (T, A) where each step of the horizon has statistics of its own
-    std: Array  # like mean, every entry > 0
-
-    def __post_init__(self) -> None:
-        axes = (None,) * max(1, np.ndim(self.mean))
-        object.__setattr__(self, 'mean', frozen(self.mean, axes, 'NormStats.mean'))
-        object.__setattr__(self, 'std', frozen(self.std, self.mean.shape, 'NormStats.std'))
-        if not (np.isfinite([self.mean, self.std]).all() and (self.std > 0.0).all()):
-            raise CheckpointError('normalisation statistics must be finite with std > 0.')
-
-    def normalize(self, value: Array) -> Array:
-        """Return (value - mean) / std."""
-        return (value - self.mean) / self.std
-
-    def denormalize(self, value: Array) -> Array:
-        """Return value * std + mean, the inverse of `normalize`."""
-        return value * self.std + self.mean
-
-
-def load_norm_stats(path: Path) -> dict[str, NormStats]:
-    """Read `norm_stats.json`: {'norm_stats': {'state': {mean, std}, 'actions': {...}}}.
-
-    Raises:
-        CheckpointError: The file is missing, damaged or lacks a key.
-    """
-    try:
-        table = json.loads(Path(path).read_text(encoding='utf-8'))['norm_stats']
-        return {
-            key: NormStats(table[key]['mean'], table[key]['std']) for key in ('state', 'actions')
-        }
-    except (OSError, ValueError, KeyError, TypeError, ShapeError, CheckpointError) as error:
-        raise CheckpointError(
-            f'{path} does not hold normalisation statistics ({error!r}); expected '
-            "{'norm_stats': {'state': {'mean', 'std'}, 'actions': {...}}}."
-        ) from error
 
 
 def check(robot: RobotSpec, policy: PolicySpec) -> list[str]:

@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / 'vla_ros'
 
-GROUND = {'types', 'errors', 'config', 'paths', 'status', 'obstacle', 'mark', 'kinematics'}
+GROUND = {
+    'types', 'errors', 'config', 'paths', 'status', 'obstacle', 'mark', 'statistics', 'kinematics',
+}  # fmt: skip
 SPECS = GROUND | {'robot', 'spec', 'graph'}
 CORES = {'actions', 'safety', 'drivers', 'sim', 'bags', 'models', 'policies'}
 
@@ -27,6 +29,7 @@ MAY_IMPORT = {
     'status': {'types', 'errors'},
     'obstacle': {'types', 'errors'},
     'mark': {'types', 'errors'},
+    'statistics': {'types', 'errors'},
     'kinematics': GROUND,
     'robot': GROUND,
     'spec': GROUND | {'robot'},
@@ -58,7 +61,10 @@ LIBRARIES = {
     'launch': set(),
     'launch_ros': set(),
 }
-PURE = {'types', 'errors', 'robot', 'spec', 'graph', 'kinematics', 'actions', 'safety', 'drivers'}
+PURE = {
+    'types', 'errors', 'statistics', 'robot', 'spec', 'graph', 'kinematics', 'actions', 'safety',
+    'drivers',
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
