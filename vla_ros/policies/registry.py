@@ -14,6 +14,9 @@ from vla_ros.statistics import Statistics
 
 ADAPTERS = {
     'hold': 'vla_ros.policies.hold:HoldPolicy',
+    'noise': 'vla_ros.policies.noise:NoisePolicy',
+    'replay': 'vla_ros.policies.replay:ReplayPolicy',
+    'scripted': 'vla_ros.policies.scripted:ScriptedPolicy',
     'tiny_pi0': 'vla_ros.policies.tiny_pi0:TinyPi0',
 }
 
