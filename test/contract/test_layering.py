@@ -14,9 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / 'vla_ros'
 
 GROUND = {
-    'types', 'errors', 'config', 'paths', 'status', 'obstacle', 'mark', 'statistics', 'kinematics',
+    'types', 'errors', 'config', 'paths', 'status', 'obstacle', 'mark', 'statistics', 'rotation',
+    'action_space', 'kinematics',
 }  # fmt: skip
-SPECS = GROUND | {'robot', 'spec', 'graph'}
+SPECS = GROUND | {'robot', 'spec', 'graph', 'fit'}
 CORES = {'actions', 'safety', 'drivers', 'sim', 'bags', 'models', 'policies'}
 
 # A room is a module or a folder right under vla_ros/; each may import itself and these.
@@ -30,9 +31,12 @@ MAY_IMPORT = {
     'obstacle': {'types', 'errors'},
     'mark': {'types', 'errors'},
     'statistics': {'types', 'errors'},
+    'rotation': {'types', 'errors'},
+    'action_space': {'errors', 'rotation'},
     'kinematics': GROUND,
     'robot': GROUND,
     'spec': GROUND | {'robot'},
+    'fit': GROUND | {'robot', 'spec'},
     'graph': GROUND | {'robot'},
     'supervisor': SPECS,
     'actions': SPECS,
@@ -62,8 +66,8 @@ LIBRARIES = {
     'launch_ros': set(),
 }
 PURE = {
-    'types', 'errors', 'statistics', 'robot', 'spec', 'graph', 'kinematics', 'actions', 'safety',
-    'drivers',
+    'types', 'errors', 'statistics', 'rotation', 'action_space', 'robot', 'spec', 'fit', 'graph',
+    'kinematics', 'actions', 'safety', 'drivers',
 }  # fmt: skip
 
 
