@@ -38,6 +38,30 @@ VLMS: Mapping[str, Mapping[str, Any]] = {
     }
 }  # fmt: skip
 
+# Published prefix of a weight's name -> ours; the first that fits counts.
+PREFIXES = {
+    'model.vlm_with_expert.vlm.model.': '',
+    'model.vlm_with_expert.': '',
+    'model.': '',
+}
+# What the files hold and no action depends on: words are never predicted, and the expert reads
+# the VLM's layers before its last norm.
+UNUSED = (
+    'model.vlm_with_expert.vlm.lm_head.weight',
+    'model.vlm_with_expert.vlm.model.text_model.norm.weight',
+)
+
+
+def renamed(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a LeRobot checkpoint by the names of `SmolVLA`."""
+    found = {}
+    for name, value in published.items():
+        name = name.replace('model._orig_mod.', 'model.', 1)  # of a compiled training run
+        if name not in UNUSED:
+            prefix = next((p for p in PREFIXES if name.startswith(p)), '')
+            found[PREFIXES.get(prefix, '') + name[len(prefix) :]] = value
+    return found
+
 
 @dataclass(frozen=True)
 class SmolVLAConfig:
