@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 
 import lerobot_layout as layout
@@ -11,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from vla_ros.errors import CheckpointError, UnknownNameError
 from vla_ros.policies.lerobot import find_tokenizer, read_folder
-from vla_ros.spec import ActionSlice, PolicySpec, StateSlice
+from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
 
 RNG = np.random.default_rng(0)
 STEP = 'smolvla_new_line_processor'
@@ -84,7 +85,7 @@ def test_state_and_action_have_each_their_own_mode_and_file(new):
     assert (folder.state.normalize(x) == x).all() and folder.state.width == 8
     expected = normalised('MIN_MAX', STATS['action'], x)
     np.testing.assert_allclose(folder.action.normalize(x), expected, rtol=1e-5, atol=1e-5)
-    assert folder.cameras == ('observation.images.front', 'observation.images.wrist')
+    assert folder.cameras == ('front', 'wrist')
 
 
 def test_a_dimension_that_never_moved_is_mapped_to_minus_one(new):
@@ -242,7 +243,7 @@ def spec_of(relative: str = 'absolute', gripper: bool = True) -> PolicySpec:
 def test_a_policy_file_of_another_width_is_refused(new):
     folder = read_folder(new, 'smolvla', steps=[STEP])
     folder.require(spec_of(), 7)
-    with pytest.raises(CheckpointError, match=f'policy p: action dimensions 7, .*{new} has 8'):
+    with pytest.raises(CheckpointError, match=f'action dimensions 7, .*{new.name} has 8'):
         folder.require(spec_of(gripper=False), 7)
     with pytest.raises(CheckpointError, match='state dimensions 7'):
         folder.require(spec_of(), 6)
@@ -257,6 +258,31 @@ def test_what_actions_are_relative_to_must_agree(new):
     folder.require(spec_of('observation'), 7)
     with pytest.raises(CheckpointError, match='relative to the observation False'):
         folder.require(spec_of(), 7)
+
+
+def pictures(*slots: str | None) -> PolicySpec:
+    images = tuple(ImageSpec(f'camera{k}', 64, slot) for k, slot in enumerate(slots))
+    return replace(spec_of(), images=images)
+
+
+def test_pictures_are_given_in_the_order_of_the_checkpoint(new):
+    edit(
+        new / 'config.json',
+        lambda c: c['input_features'].update({
+            'observation.images.empty_camera_0': {'type': 'VISUAL', 'shape': [3, 480, 640]}
+        }),
+    )
+    folder = read_folder(new, 'smolvla', steps=[STEP])
+    two = pictures('wrist', 'front')
+    assert folder.images(two) == two.images[::-1]
+    one = pictures('wrist')
+    assert folder.images(one) == one.images
+    plain = pictures(None, None)
+    assert folder.images(plain) == plain.images
+    with pytest.raises(CheckpointError, match=r"pictures \(of \('front', 'wrist'\)\) 1, but"):
+        folder.images(pictures(None))
+    with pytest.raises(UnknownNameError, match="unknown slot 'wirst'.*Did you mean 'wrist'"):
+        folder.images(pictures('front', 'wirst'))
 
 
 def test_the_tokenizer_is_sought_where_it_may_be(tmp_path):

@@ -12,6 +12,7 @@ from vla_ros.spec import PolicySpec
 
 ADAPTERS = {
     'hold': 'vla_ros.policies.hold:HoldPolicy',
+    'smolvla': 'vla_ros.policies.smolvla:SmolVLAPolicy',
     'tiny_pi0': 'vla_ros.policies.tiny_pi0:TinyPi0',
 }
 
