@@ -21,6 +21,7 @@ from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, ConfigError, PolicyError, UnknownNameError
 from vla_ros.policies.base import chunk_seed
 from vla_ros.policies.registry import create
+from vla_ros.policies.smolvla import SmolVLAPolicy
 from vla_ros.robot import load_robot
 from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
 from vla_ros.types import ChunkPrefix, Frame, Guidance, JointState, Observation
@@ -225,6 +226,13 @@ def test_from_the_registry_to_joint_positions(policy, observation):
     assert path.positions.shape == (HORIZON, 8) and np.isfinite(path.positions).all()
     np.testing.assert_allclose(path.positions[:, :7], chunk.actions[:, :7])
     np.testing.assert_allclose(path.times, 0.1 * np.arange(1, HORIZON + 1))
+
+
+def test_statistics_are_told_without_the_weights(copy):
+    (copy / 'model.safetensors').unlink()
+    for stats, name in zip(SmolVLAPolicy.statistics(spec_of(copy)), STATS):
+        np.testing.assert_allclose(stats.mean, STATS[name]['mean'], rtol=1e-6)
+        np.testing.assert_allclose(stats.std, STATS[name]['std'], rtol=1e-6)
 
 
 def edit(path, **changes):

@@ -254,7 +254,7 @@ def _old_statistics(
         raise UnknownNameError(
             'unnorm_key', str(unnorm_key), [str(v) for v in found], str(path / WEIGHTS)
         )
-    built = []
+    built: list[Statistics] = []
     for feature, role in ((STATE, 'STATE'), (ACTION, 'ACTION')):
         mode = config.get('normalization_mapping', {}).get(role, 'IDENTITY')
         if mode == 'IDENTITY':

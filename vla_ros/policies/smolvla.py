@@ -16,11 +16,18 @@ from vla_ros.models.sampler import Velocity
 from vla_ros.models.smolvla import renamed, SmolVLA, SmolVLAConfig, SmolVLAVelocity, VLMS
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy, padded
-from vla_ros.policies.lerobot import CONFIG, find_tokenizer, OLD_PREFIXES, read_folder
+from vla_ros.policies.lerobot import (
+    CONFIG,
+    find_tokenizer,
+    LeRobotFolder,
+    OLD_PREFIXES,
+    read_folder,
+)
 from vla_ros.policies.loading import checkpoint, load, read_json, read_tensors, require_equal
 from vla_ros.policies.pictures import Letterbox
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
+from vla_ros.statistics import Statistics
 from vla_ros.types import Observation
 
 NEWLINE = 'smolvla_new_line_processor'  # LeRobot's step that ends the words
@@ -54,7 +61,7 @@ class SmolVLAPolicy(FlowPolicy):
         """
         options = spec.read_options(SmolVLAOptions)
         path = checkpoint(spec)
-        folder = read_folder(path, 'smolvla', steps=(NEWLINE,), unnorm_key=spec.unnorm_key)
+        folder = _folder(spec)
         table = folder.config
         config = _network(path / CONFIG, table, options)
         try:
@@ -100,6 +107,17 @@ class SmolVLAPolicy(FlowPolicy):
             flow_steps=flow_steps,
         )
 
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[Statistics, Statistics]:
+        """Return the checkpoint's statistics of state and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+            UnknownNameError: The unnorm_key does not exist.
+        """
+        folder = _folder(spec)
+        return folder.state, folder.action
+
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
         """Turn an observation into inputs; what is returned encodes them on the device."""
         pixels = self._letterbox(pictures_of(obs, self._images))
@@ -115,6 +133,12 @@ class SmolVLAPolicy(FlowPolicy):
         )
 
 
+def _folder(spec: PolicySpec) -> LeRobotFolder:
+    return read_folder(
+        checkpoint(spec), 'smolvla', steps=(NEWLINE,), unnorm_key=spec.unnorm_key
+    )
+
+
 def _network(path: Path, table: Mapping[str, Any], options: SmolVLAOptions) -> SmolVLAConfig:
     """Return the sizes that a config.json gives, and refuse what is not implemented."""
     for key, neutral in REFUSED.items():
@@ -123,7 +147,7 @@ def _network(path: Path, table: Mapping[str, Any], options: SmolVLAOptions) -> S
                 f'{path} has {key} {table[key]}, which is not implemented; expected {neutral}. '
                 'Choose another checkpoint.'
             )
-    name = table.get('vlm_model_name')
+    name = str(table.get('vlm_model_name'))
     if options.vlm is not None:
         place = paths.share() / options.vlm / CONFIG
         vlm = read_json(place)
