@@ -12,6 +12,8 @@ from vla_ros.spec import PolicySpec
 
 ADAPTERS = {
     'hold': 'vla_ros.policies.hold:HoldPolicy',
+    'pi0': 'vla_ros.policies.pi0:Pi0',
+    'pi05': 'vla_ros.policies.pi05:Pi05Policy',
     'smolvla': 'vla_ros.policies.smolvla:SmolVLAPolicy',
     'tiny_pi0': 'vla_ros.policies.tiny_pi0:TinyPi0',
 }
