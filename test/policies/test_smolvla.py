@@ -132,7 +132,8 @@ def observation() -> Observation:
 
 def expected(
     obs: Observation, index: int = 0, steps: int = 4, text: str | None = None,
-    cameras: tuple[str, ...] = ('scene', 'wrist'),
+    cameras: tuple[str, ...] = ('scene', 'wrist'), weights: dict | None = None,
+    stats: dict = STATS,
 ) -> np.ndarray:  # fmt: skip
     """Return the actions (T, 8) by the second writing, noise as the adapter's seed 5 gives."""
     pixels = []
@@ -144,15 +145,15 @@ def expected(
     words = [LETTERS.index(letter) for letter in text or obs.instruction + '\n']
     opening = obs.joints.position[-1] / ROBOT.gripper.open
     state = np.append(obs.joints.position[:-1], opening)
-    mean, std = (STATS['observation.state'][k].astype(np.float32) for k in ('mean', 'std'))
+    mean, std = (stats['observation.state'][k].astype(np.float32) for k in ('mean', 'std'))
     state = np.append((state - mean) / std, [0.0, 0.0])
     generator = torch.Generator().manual_seed(chunk_seed(5, index))
     noise = torch.randn(1, HORIZON, SIZES['action'], generator=generator)[0]
     chunk = smolvla_reference.chunk(
-        smolvla_layout.weights(SIZES), SIZES, torch.stack(pixels), words,
+        weights or smolvla_layout.weights(SIZES), SIZES, torch.stack(pixels), words,
         torch.from_numpy(state), noise, steps,
     ).numpy()[:, :8]  # fmt: skip
-    mean, std = (STATS['action'][k].astype(np.float32) for k in ('mean', 'std'))
+    mean, std = (stats['action'][k].astype(np.float32) for k in ('mean', 'std'))
     return chunk * std + mean
 
 
@@ -226,6 +227,51 @@ def test_from_the_registry_to_joint_positions(policy, observation):
     assert path.positions.shape == (HORIZON, 8) and np.isfinite(path.positions).all()
     np.testing.assert_allclose(path.positions[:, :7], chunk.actions[:, :7])
     np.testing.assert_allclose(path.times, 0.1 * np.arange(1, HORIZON + 1))
+
+
+def write_adapter(folder) -> dict[str, torch.Tensor]:
+    """Write an adapter of some of the expert's weights; return the weights with it."""
+    folder.mkdir()
+    config = {
+        'peft_type': 'LORA', 'r': 2, 'lora_alpha': 4, 'lora_dropout': 0.0, 'bias': 'none',
+        'target_modules': r'model\.vlm_with_expert\.lm_expert\..*\.(q|v)_proj',
+        'init_lora_weights': True,
+    }  # fmt: skip
+    (folder / 'adapter_config.json').write_text(json.dumps(config), encoding='utf-8')
+    whole, parts = smolvla_layout.weights(SIZES), {}
+    generator = torch.Generator().manual_seed(9)
+    for k in range(SIZES['layers']):
+        for letter in 'qv':
+            module = f'model.vlm_with_expert.lm_expert.layers.{k}.self_attn.{letter}_proj'
+            out, inn = whole[f'{module}.weight'].shape
+            b, a = (torch.randn(s, generator=generator) / 4 for s in ((out, 2), (2, inn)))
+            parts |= {
+                f'base_model.model.{module}.lora_A.weight': a,
+                f'base_model.model.{module}.lora_B.weight': b,
+            }
+            whole[f'{module}.weight'] = whole[f'{module}.weight'] + 2.0 * b @ a
+    save_file(parts, folder / 'adapter_model.safetensors')
+    return whole
+
+
+def test_an_adapter_is_added_to_the_weights(folder, observation, tmp_path):
+    lora = tmp_path / 'lora'
+    weights = write_adapter(lora)
+    spec = spec_of(folder)
+    spec = replace(spec, options={**spec.options, 'lora': str(lora)})
+    found = answer(create(spec, ROBOT), observation)
+    np.testing.assert_allclose(found, expected(observation, weights=weights), atol=2e-6)
+    assert np.abs(found - expected(observation)).max() > 1e-3
+    # LeRobot writes the statistics of the data set that the adapter was trained on beside it.
+    moved = {name: {**table, 'mean': table['mean'] + 0.1} for name, table in STATS.items()}
+    lerobot_layout.write_config(lora, 'smolvla', TABLE)
+    lerobot_layout.write_pipelines(lora, TABLE, moved)
+    found = answer(create(spec, ROBOT), observation)
+    own = expected(observation, weights=weights, stats=moved)
+    np.testing.assert_allclose(found, own, atol=2e-6)
+    (lora / 'adapter_model.safetensors').unlink()
+    with pytest.raises(CheckpointError, match='cannot read .*adapter_model'):
+        create(spec, ROBOT)
 
 
 def test_statistics_are_told_without_the_weights(copy):
@@ -318,7 +364,7 @@ WRONG = {
     'camera count': (
         {'images': (ImageSpec('scene', 32),)},
         CheckpointError,
-        r"pictures \(of \('front', 'hand'\)\) 1, but .* has 2",
+        'has 1 images, but the checkpoint .* was trained with front, hand; give each',
     ),
     'slot': (
         {'images': (ImageSpec('scene', 32, 'font'),)},

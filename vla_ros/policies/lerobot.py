@@ -17,7 +17,7 @@ from safetensors import safe_open, SafetensorError
 
 from vla_ros.errors import CheckpointError, ShapeError, UnknownNameError
 from vla_ros.policies.loading import read_json, require_equal, WEIGHTS
-from vla_ros.spec import ImageSpec, PolicySpec, width
+from vla_ros.spec import PolicySpec, width
 from vla_ros.statistics import Bounds, Identity, MeanStd, Statistics
 
 CONFIG = 'config.json'
@@ -73,29 +73,6 @@ class LeRobotFolder:
                 ('actions relative to the observation', relative, self.relative),
             ),
         )
-
-    def images(self, spec: PolicySpec) -> tuple[ImageSpec, ...]:
-        """Return the pictures of a policy file in the order of the checkpoint.
-
-        Slots name its cameras, and may leave some out; without slots, all are there in order.
-
-        Raises:
-            UnknownNameError: A slot is none of the checkpoint's cameras.
-            CheckpointError: There are no slots and another number of pictures.
-        """
-        if not any(image.slot for image in spec.images):
-            require_equal(
-                spec,
-                self.path,
-                [(f'pictures (of {self.cameras})', len(spec.images), len(self.cameras))],
-            )
-            return spec.images
-        for image in spec.images:
-            if image.slot not in self.cameras:
-                raise UnknownNameError(
-                    'slot', str(image.slot), self.cameras, f'policy {spec.name}'
-                )
-        return tuple(sorted(spec.images, key=lambda image: self.cameras.index(str(image.slot))))
 
 
 def read_folder(

@@ -24,6 +24,8 @@ from vla_ros.policies.lerobot import (
     read_folder,
 )
 from vla_ros.policies.loading import checkpoint, load, read_json, read_tensors, require_equal
+from vla_ros.policies.lora import adapted
+from vla_ros.policies.pi_layout import arranged
 from vla_ros.policies.pictures import Letterbox
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
@@ -46,6 +48,7 @@ class SmolVLAOptions:
 
     tokenizer: str | None = None  # folder of tokenizer.json; None: in the checkpoint
     vlm: str | None = None  # folder of the VLM's config.json; None: the VLM is known by its name
+    lora: str | None = None  # folder of an adapter; what else it holds goes before the checkpoint
 
 
 class SmolVLAPolicy(FlowPolicy):
@@ -63,32 +66,27 @@ class SmolVLAPolicy(FlowPolicy):
         path = checkpoint(spec)
         folder = _folder(spec)
         table = folder.config
-        config = _network(path / CONFIG, table, options)
+        config = _network(folder.path / CONFIG, table, options)
         try:
             side, other = table['resize_imgs_with_padding'] or (0, 0)
             self._longest = int(table['tokenizer_max_length'])
             flow_steps = int(table['num_steps'])
         except (KeyError, TypeError, ValueError) as error:
-            raise _unusable(path / CONFIG, error) from error
+            raise _unusable(folder.path / CONFIG, error) from error
         stride = config.vlm.vision_config.patch_size * config.vlm.scale_factor
         if side != other or side < stride or side % stride:
             raise CheckpointError(
-                f'{path / CONFIG} has resize_imgs_with_padding '
+                f'{folder.path / CONFIG} has resize_imgs_with_padding '
                 f'{table["resize_imgs_with_padding"]}, expected a square of a multiple of '
                 f'{stride} px.'
             )
         folder.require(spec, robot.dof)
-        self._images = folder.images(spec)
-        require_equal(
-            spec,
-            path,
-            (
-                ('horizon', spec.horizon, config.horizon),
-                ('image sizes', {image.size for image in spec.images}, {side}),
-            ),
-        )
+        require_equal(spec, path, [('horizon', spec.horizon, config.horizon)])
+        self._images = arranged(spec, path, folder.cameras, optional=(), size=side)
         self._tokenizer = _tokenizer(path, table, options, config.vlm.text_config.vocab_size)
         tensors = read_tensors(path)
+        if options.lora is not None:
+            tensors = adapted(tensors, paths.share() / options.lora)
         weights = {n: v for n, v in tensors.items() if not n.startswith(OLD_PREFIXES)}
         self._model = load(
             lambda: SmolVLA(config),
@@ -134,9 +132,12 @@ class SmolVLAPolicy(FlowPolicy):
 
 
 def _folder(spec: PolicySpec) -> LeRobotFolder:
-    return read_folder(
-        checkpoint(spec), 'smolvla', steps=(NEWLINE,), unnorm_key=spec.unnorm_key
-    )
+    """Read the checkpoint's configuration and statistics, or those of its adapter's own data."""
+    folder = checkpoint(spec)
+    lora = spec.read_options(SmolVLAOptions).lora
+    if lora is not None and (paths.share() / lora / CONFIG).is_file():
+        folder = paths.share() / lora
+    return read_folder(folder, 'smolvla', steps=(NEWLINE,), unnorm_key=spec.unnorm_key)
 
 
 def _network(path: Path, table: Mapping[str, Any], options: SmolVLAOptions) -> SmolVLAConfig:
