@@ -148,8 +148,9 @@ def load(
                 'checkpoint is damaged or of another model; copy it again, or correct the '
                 "policy file's adapter."
             )
-    network.load_state_dict(dict(tensors), assign=True)
-    return network.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    # Not `network.to(dtype)`: it would round what is computed, such as the waves of positions.
+    network.load_state_dict({name: v.to(dtype) for name, v in tensors.items()}, assign=True)
+    return network.to(device).eval().requires_grad_(False)
 
 
 def load_pretrained(cls: type[Network], folder: Path, **options: Any) -> Network:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,6 +23,7 @@ from vla_ros.policies.loading import checkpoint, load, load_pretrained, read_ten
 from vla_ros.policies.pi_layout import (
     find_layout,
     PiCheckpoint,
+    PiOptions,
     read_lerobot,
     read_openpi,
     read_transformers,
@@ -34,6 +34,7 @@ from vla_ros.spec import PolicySpec
 from vla_ros.types import Observation
 
 LONGEST = 48  # words of a prompt in openpi
+STEPS = ('pi0_new_line_processor',)  # of LeRobot's preprocessor
 NAMES = {  # standard name -> name in transformers
     'vlm.': 'model.vlm.',
     'expert.': 'model.dit.',
@@ -55,18 +56,28 @@ class Pi0(FlowPolicy):
                 says otherwise.
             UnknownNameError: There is no such unnorm_key, slot or option.
         """
+        options = spec.read_options(PiOptions)
         folder = checkpoint(spec)
         layout = find_layout(folder, 'pi0', ('transformers', 'openpi', 'lerobot'))
         dtype = getattr(torch, spec.dtype)
         if layout == 'transformers':
             model = load_pretrained(PI0ForConditionalGeneration, folder, dtype=dtype)
             size = model.config.vlm_config.vision_config.image_size
-            self._given = read_transformers(folder, spec, robot.dof, size=size)
+            self._given = read_transformers(folder, spec, robot.dof, size=size, options=options)
             self._model = model.to(spec.device)
         else:
             tensors = standard_names(read_tensors(folder))
             vlm = paligemma_config(tensors)
-            self._given = _read(layout, folder, spec, robot.dof, vlm.vision_config.image_size)
+            size = vlm.vision_config.image_size
+            if layout == 'openpi':
+                self._given = read_openpi(
+                    folder, spec, robot.dof, size=size, longest=LONGEST, quantiles=False,
+                    options=options,
+                )  # fmt: skip
+            else:
+                self._given = read_lerobot(
+                    folder, 'pi0', spec, robot.dof, size=size, steps=STEPS, options=options
+                )
             config = build_config(tensors, vlm, spec.horizon, self._given)
             self._model = load(
                 lambda: build(config),
@@ -110,13 +121,6 @@ def prompt(given: PiCheckpoint, instruction: str) -> list[int]:
     if given.layout == 'lerobot' and instruction.endswith('\n'):
         return given.words(instruction)
     return given.words(instruction + '\n')
-
-
-def _read(layout: str, folder: Path, spec: PolicySpec, dof: int, size: int) -> PiCheckpoint:
-    if layout == 'openpi':
-        return read_openpi(folder, spec, dof, size=size, longest=LONGEST, quantiles=False)
-    steps = ('pi0_new_line_processor',)
-    return read_lerobot(folder, 'pi0', spec, dof, size=size, steps=steps)
 
 
 def build_config(

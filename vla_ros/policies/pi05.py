@@ -18,7 +18,13 @@ from vla_ros.models.sampler import Velocity
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy
 from vla_ros.policies.loading import checkpoint, load, read_tensors
-from vla_ros.policies.pi_layout import find_layout, PiCheckpoint, read_lerobot, read_openpi
+from vla_ros.policies.pi_layout import (
+    find_layout,
+    PiCheckpoint,
+    PiOptions,
+    read_lerobot,
+    read_openpi,
+)
 from vla_ros.policies.prompts import cleaned, state_words
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
@@ -42,6 +48,7 @@ class Pi05Policy(FlowPolicy):
                 says otherwise.
             UnknownNameError: There is no such unnorm_key, slot or option.
         """
+        options = spec.read_options(PiOptions)
         folder = checkpoint(spec)
         layout = find_layout(folder, 'pi05', ('openpi', 'lerobot'))
         tensors = standard_names(read_tensors(folder))
@@ -54,10 +61,13 @@ class Pi05Policy(FlowPolicy):
         size = vlm.vision_config.image_size
         if layout == 'openpi':
             given = read_openpi(
-                folder, spec, robot.dof, size=size, longest=LONGEST, quantiles=True
-            )
+                folder, spec, robot.dof, size=size, longest=LONGEST, quantiles=True,
+                options=options,
+            )  # fmt: skip
         else:
-            given = read_lerobot(folder, 'pi05', spec, robot.dof, size=size, steps=STEPS)
+            given = read_lerobot(
+                folder, 'pi05', spec, robot.dof, size=size, steps=STEPS, options=options
+            )
         self._given = given
         config = Pi05Config(
             vlm,

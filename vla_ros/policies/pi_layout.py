@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from vla_ros import paths
 from vla_ros.errors import CheckpointError, ConfigError, ShapeError, UnknownNameError
 from vla_ros.policies.lerobot import CONFIG, find_tokenizer, read_folder, read_json
 from vla_ros.policies.loading import INDEX, load_tokenizer, require_equal, WEIGHTS
@@ -38,6 +39,7 @@ LAYOUTS = {
 class PiOptions:
     """What a policy file may say under `options:`."""
 
+    # Folders are relative to that of config/, or absolute.
     tokenizer: str | None = None  # folder of tokenizer.json; None: within the checkpoint
     border: float | None = None  # value of the bars around pictures, -1 black; None: by version
     # pi0.5, pi0-FAST: whether the prompt tells the state's padding too; None: by version
@@ -104,7 +106,14 @@ def _listed(kind: str, known: Sequence[str]) -> str:
 
 
 def read_openpi(
-    folder: Path, spec: PolicySpec, dof: int, *, size: int, longest: int, quantiles: bool
+    folder: Path,
+    spec: PolicySpec,
+    dof: int,
+    *,
+    size: int,
+    longest: int,
+    quantiles: bool,
+    options: PiOptions,
 ) -> PiCheckpoint:
     """Read a folder of openpi's torch models.
 
@@ -115,12 +124,12 @@ def read_openpi(
         size: Side of the network's pictures [px].
         longest: Words of a prompt in training.
         quantiles: Whether q01 and q99 normalise, not mean and std.
+        options: Of the policy file.
 
     Raises:
         CheckpointError: A file is missing or damaged, or the policy file says otherwise.
-        UnknownNameError: There is no such unnorm_key, slot or option.
+        UnknownNameError: There is no such unnorm_key or slot.
     """
-    options = spec.read_options(PiOptions)
     config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
     path = _norm_stats(folder, spec.unnorm_key)
     table = read_json(path).get('norm_stats')
@@ -144,7 +153,14 @@ def read_openpi(
 
 
 def read_lerobot(
-    folder: Path, kind: str, spec: PolicySpec, dof: int, *, size: int, steps: Collection[str]
+    folder: Path,
+    kind: str,
+    spec: PolicySpec,
+    dof: int,
+    *,
+    size: int,
+    steps: Collection[str],
+    options: PiOptions,
 ) -> PiCheckpoint:
     """Read a folder of LeRobot.
 
@@ -158,12 +174,12 @@ def read_lerobot(
         dof: Arm joints.
         size: Side of the network's pictures [px].
         steps: Steps of the preprocessor that the adapter implements.
+        options: Of the policy file.
 
     Raises:
         CheckpointError: A file is missing or damaged, or the policy file says otherwise.
-        UnknownNameError: There is no such unnorm_key, slot or option.
+        UnknownNameError: There is no such unnorm_key or slot.
     """
-    options = spec.read_options(PiOptions)
     found = read_folder(folder, kind, steps=steps, unnorm_key=spec.unnorm_key)
     found.require(spec, dof)
     config = found.config
@@ -201,14 +217,14 @@ def read_lerobot(
     )
 
 
-def read_transformers(folder: Path, spec: PolicySpec, dof: int, *, size: int) -> PiCheckpoint:
+def read_transformers(
+    folder: Path, spec: PolicySpec, dof: int, *, size: int, options: PiOptions
+) -> PiCheckpoint:
     """Read what PI0Processor saves; its bars are grey and lie right and below.
 
     Raises:
         CheckpointError: A file is missing or damaged, or the policy file says otherwise.
-        UnknownNameError: There is no such option.
     """
-    options = spec.read_options(PiOptions)
     if spec.unnorm_key is not None:
         raise UnknownNameError('unnorm_key', spec.unnorm_key, (), str(folder / PROCESSOR))
     config, table = read_json(folder / CONFIG), read_json(folder / PROCESSOR)
@@ -299,7 +315,7 @@ def arranged(
 
 
 def _words(folder: Path, options: PiOptions, longest: int | None) -> Words:
-    given = Path(options.tokenizer) if options.tokenizer is not None else None
+    given = paths.share() / options.tokenizer if options.tokenizer is not None else None
     return Words(load_tokenizer(find_tokenizer(folder, given, TOKENIZER)), longest)
 
 

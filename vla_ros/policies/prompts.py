@@ -35,6 +35,7 @@ class Words:
         self._longest = longest
         self.bos = tokenizer.convert_tokens_to_ids('<bos>')
         self.eos = tokenizer.convert_tokens_to_ids('<eos>')
+        self.size = tokenizer.vocab_size  # words, without those added later
 
     def __call__(self, *parts: str) -> list[int]:
         """Return <bos> and the parts, each cut into words by itself.

@@ -14,6 +14,7 @@ ADAPTERS = {
     'hold': 'vla_ros.policies.hold:HoldPolicy',
     'pi0': 'vla_ros.policies.pi0:Pi0',
     'pi05': 'vla_ros.policies.pi05:Pi05Policy',
+    'pi0_fast': 'vla_ros.policies.pi0_fast:Pi0FastPolicy',
     'smolvla': 'vla_ros.policies.smolvla:SmolVLAPolicy',
     'tiny_pi0': 'vla_ros.policies.tiny_pi0:TinyPi0',
 }
