@@ -8,8 +8,9 @@ from vla_ros import paths
 from vla_ros.cli.options import json_option, Named
 from vla_ros.cli.output import Output
 from vla_ros.config import load
+from vla_ros.fit import check
 from vla_ros.robot import load_robot
-from vla_ros.spec import check, PolicySpec
+from vla_ros.spec import PolicySpec
 
 
 @click.command()

@@ -6,7 +6,7 @@ import numpy as np
 
 from vla_ros.errors import PolicyError
 from vla_ros.robot import RobotSpec
-from vla_ros.spec import PolicySpec
+from vla_ros.spec import NoOptions, PolicySpec
 from vla_ros.types import ActionChunk, Array, ChunkPrefix, Observation
 
 
@@ -26,6 +26,7 @@ class HoldPolicy:
                     f"policy {spec.name}: adapter 'hold' cannot give {part.kind} relative to "
                     f'{part.relative_to}; declare absolute joint_position and gripper.'
                 )
+        spec.read_options(NoOptions)
         self.spec = spec
         self._robot = robot
         self._held: Array | None = None  # (A,)

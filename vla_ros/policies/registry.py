@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 
 from vla_ros.errors import UnknownNameError
+from vla_ros.fit import require_fit
 from vla_ros.policies.base import Policy
 from vla_ros.robot import RobotSpec
-from vla_ros.spec import PolicySpec, require_fit
+from vla_ros.spec import PolicySpec
 
 ADAPTERS = {
     'hold': 'vla_ros.policies.hold:HoldPolicy',

@@ -19,7 +19,8 @@ from vla_ros.models.pi0_sampler import Pi0Velocity
 from vla_ros.models.sampler import Guide, sample
 from vla_ros.policies.base import chunk_seed
 from vla_ros.robot import RobotSpec
-from vla_ros.spec import load_norm_stats, NormStats, PolicySpec, width
+from vla_ros.spec import NoOptions, PolicySpec, width
+from vla_ros.statistics import load_norm_stats
 from vla_ros.types import ActionChunk, Array, ChunkPrefix, Image, JointState, Observation
 
 IMAGE_TOKEN = '<image>'
@@ -49,7 +50,13 @@ class TinyPi0:
         Raises:
             CheckpointError: A file is missing, damaged or of another model.
         """
+        spec.read_options(NoOptions)
         self.spec = spec
+        if (spec.device, spec.dtype) != ('cpu', 'float32'):
+            raise PolicyError(
+                f"policy {spec.name}: adapter 'tiny_pi0' runs on the cpu in float32, not on "
+                f'{spec.device} in {spec.dtype}; leave device and dtype out.'
+            )
         if spec.checkpoint is None:
             raise CheckpointError(f"policy {spec.name} names no checkpoint; add 'checkpoint:'.")
         folder = paths.share() / spec.checkpoint
@@ -155,10 +162,7 @@ class TinyPi0:
 
     def _model_space(self, actions: Array, joints: JointState) -> Array:
         """Return absolute actions (K, A) relative to the joints, and normalised."""
-        stats = self._action_stats
-        if stats.mean.ndim == 2:  # statistics of each step
-            rows = slice(len(actions))
-            stats = NormStats(stats.mean[rows], stats.std[rows])
+        stats = self._action_stats.first(len(actions))
         return stats.normalize(self._codec.relative(actions, joints))
 
     def _pixels(self, obs: Observation) -> np.ndarray:

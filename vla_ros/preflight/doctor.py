@@ -12,8 +12,9 @@ import sys
 
 from vla_ros import config, paths
 from vla_ros.errors import VlaError
+from vla_ros.fit import check
 from vla_ros.robot import load_robot, RobotSpec
-from vla_ros.spec import check, PolicySpec
+from vla_ros.spec import PolicySpec
 
 PYTHON = ((3, 10), (3, 13))  # oldest and newest that is supported
 # distribution -> what cannot be done without it

@@ -1,0 +1,113 @@
+"""Rotations against SciPy, and against their definitions."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation, Slerp
+
+from vla_ros.errors import ShapeError
+from vla_ros.rotation import between, EULER, from_quaternions, mean, slerp, to_quaternions, WIDTHS
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def turns(seed: int, count: int = 5) -> Rotation:
+    return Rotation.random(count, random_state=seed)
+
+
+def same(first, second) -> None:
+    """Assert that quaternions (K, 4) are the same rotations."""
+    np.testing.assert_allclose(np.abs((first * second).sum(axis=1)), 1.0, atol=1e-12)
+
+
+@pytest.mark.parametrize('rotation', WIDTHS)
+@given(seed=SEEDS)
+def test_every_representation_comes_back(rotation, seed):
+    quaternions = turns(seed).as_quat()
+    values = from_quaternions(quaternions, rotation)
+    assert values.shape == (5, WIDTHS[rotation])
+    same(to_quaternions(values, rotation), quaternions)
+    again = from_quaternions(to_quaternions(values, rotation), rotation)
+    np.testing.assert_allclose(again, values, atol=1e-6)  # Euler angles near a gimbal lock
+
+
+def test_representations_are_what_their_names_say():
+    quarter = Rotation.from_euler('z', np.pi / 2)
+    q = quarter.as_quat()[None]  # x -> y, y -> -x
+    half = np.sqrt(0.5)
+    for rotation, expected in (
+        ('quaternion_xyzw', [0, 0, half, half]),
+        ('quaternion_wxyz', [half, 0, 0, half]),
+        ('axis_angle', [0, 0, np.pi / 2]),
+        ('matrix', [0, -1, 0, 1, 0, 0, 0, 0, 1]),
+        ('rotation_6d', [0, 1, 0, -1, 0, 0]),
+        ('rotation_6d_rows', [0, -1, 0, 1, 0, 0]),
+        ('euler_xyz', [0, 0, np.pi / 2]),
+    ):
+        np.testing.assert_allclose(from_quaternions(q, rotation)[0], expected, atol=1e-12)
+
+
+def test_small_letters_turn_about_fixed_axes_and_capitals_about_turned_ones():
+    a, b, c = 0.3, -0.4, 0.5
+    x, y, z = (Rotation.from_euler(axis, v) for axis, v in zip('xyz', (a, b, c)))
+    angles = np.array([[a, b, c]])
+    same(to_quaternions(angles, 'euler_xyz'), (z * y * x).as_quat()[None])
+    same(to_quaternions(angles, 'euler_XYZ'), (x * y * z).as_quat()[None])
+    assert len(EULER) == 24
+
+
+@pytest.mark.parametrize('rotation', ['rotation_6d', 'rotation_6d_rows'])
+def test_vectors_that_are_nearly_perpendicular_are_made_so(rotation):
+    """Zhou et al.: the first keeps its direction, the second gives up what lies along it."""
+    first, second = np.array([0.0, 3.0, 0.0]), np.array([2.0, 5.0, 0.0])
+    q = to_quaternions(np.concatenate([first, second])[None], rotation)
+    matrix = Rotation.from_quat(q[0]).as_matrix()
+    matrix = matrix if rotation.endswith('rows') else matrix.T
+    np.testing.assert_allclose(matrix, [[0, 1, 0], [1, 0, 0], [0, 0, -1]], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ('rotation', 'values'),
+    [
+        ('quaternion_xyzw', np.zeros(4)),
+        ('quaternion_wxyz', np.zeros(4)),
+        ('rotation_6d', [0, 0, 0, 1, 0, 0]),
+        ('rotation_6d', [1, 0, 0, 2, 0, 0]),
+        ('matrix', np.diag([1.0, 1.0, -1.0]).ravel()),
+        ('matrix', np.zeros(9)),
+    ],
+)
+def test_numbers_that_are_no_rotation_are_refused(rotation, values):
+    with pytest.raises(ShapeError, match='no rotation'):
+        to_quaternions(np.array([values], dtype=float), rotation)
+
+
+@given(SEEDS, st.floats(0.0, 1.0))
+def test_slerp_is_scipys(seed, share):
+    pair = turns(seed, 2)
+    expected = Slerp([0.0, 1.0], pair)([share]).as_quat()
+    q = pair.as_quat()
+    for sign in (1.0, -1.0):  # the other quaternion of the same rotation
+        same(slerp(q[:1], sign * q[1:], np.array([share])), expected)
+
+
+@given(SEEDS)
+def test_between_is_the_angle_and_leads_from_one_to_the_other(seed):
+    first, second = turns(seed).as_quat(), turns(seed + 1).as_quat()
+    way = between(first, second)
+    angle = (Rotation.from_quat(first).inv() * Rotation.from_quat(second)).magnitude()
+    np.testing.assert_allclose(np.linalg.norm(way, axis=1), angle, atol=1e-9)
+    same((Rotation.from_rotvec(way) * Rotation.from_quat(first)).as_quat(), second)
+
+
+@given(SEEDS)
+def test_the_mean_is_scipys_and_knows_both_quaternions_of_a_rotation(seed):
+    rng = np.random.default_rng(seed)
+    q = Rotation.random(12, random_state=seed).as_quat().reshape(4, 3, 4)
+    weights = rng.random((4, 3)) + 0.1
+    found = mean(q * rng.choice([-1.0, 1.0], (4, 3, 1)), weights)
+    expected = [Rotation.from_quat(q[:, k]).mean(weights[:, k]).as_quat() for k in range(3)]
+    same(found, np.array(expected))
