@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vla_ros.action_space import ACTION_KINDS
 from vla_ros.errors import RobotPolicyMismatch
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
@@ -28,11 +29,12 @@ def check(robot: RobotSpec, policy: PolicySpec) -> list[str]:
     kinds = [s.kind for s in policy.action]
     for kind in sorted({k for k in kinds if kinds.count(k) > 1}):
         findings.append(f'policy {policy.name} declares {kind} more than once: keep one slice.')
-    moves = set(kinds) & {'tool_position', 'joint_position'}
+    moves = [kind for kind in kinds if kind != 'gripper']
     if len(moves) != 1:
+        movers = ', '.join(kind for kind in ACTION_KINDS if kind != 'gripper')
         findings.append(
-            f'policy {policy.name} must move the arm by exactly one of tool_position and '
-            f'joint_position, found {sorted(moves) or "none"}.'
+            f'policy {policy.name} must move the arm by exactly one of {movers}, found '
+            f'{moves or "none"}.'
         )
     return findings
 

@@ -1,4 +1,6 @@
-"""Lets the tests of this folder share the published layouts."""
+"""Layout descriptions that several adapters' tests share are importable by their file name."""
+
+from __future__ import annotations
 
 from pathlib import Path
 import sys
