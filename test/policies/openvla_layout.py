@@ -7,8 +7,10 @@ nothing of the loader. `FULL` has the published sizes; `TINY` has the same tenso
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 import json
 from pathlib import Path
+import re
 
 import numpy as np
 from safetensors.torch import save_file
@@ -104,7 +106,7 @@ def model_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     words = sizes.hidden
     layers = [sizes.vision, 4 * sizes.vision, words, words] if len(sizes.vit) == 2 else None
     layers = layers or [sizes.vision, words, words]
-    for i, (inputs, outputs) in enumerate(zip(layers, layers[1:]), start=1):
+    for i, (inputs, outputs) in enumerate(pairwise(layers), start=1):
         shapes[f'projector.fc{i}.weight'] = (outputs, inputs)
         shapes[f'projector.fc{i}.bias'] = (outputs,)
     llama = 'language_model.model'
@@ -179,7 +181,7 @@ def tokenizer() -> dict:
     merges = ['▁ t', 'h e', '▁t he', 'r o', 'i n', '▁ a', 'O u', 'Ou t', '▁ I', '▁I n']
     vocabulary |= {merge.replace(' ', ''): 259 + k for k, merge in enumerate(merges)}
     vocabulary['▁'] = 29871
-    letters = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789?:.,\'-'
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789?:.,'-"
     vocabulary |= {letter: 29872 + k for k, letter in enumerate(letters)}
     special = {'single_word': False, 'lstrip': False, 'rstrip': False, 'normalized': False}
     names = {'<unk>': 0, '<s>': 1, '</s>': 2, '<PAD>': 32000}
@@ -287,3 +289,85 @@ def write_openvla(
     write_json(folder / 'preprocessor_config.json', image_processor(sizes))
     write_json(folder / 'tokenizer.json', tokenizer())
     return tensors
+
+
+def head_shapes(sizes: Sizes, actions: int) -> dict[str, tuple[int, ...]]:
+    """action_head--STEP_checkpoint.pt of L1 regression."""
+    words = sizes.hidden
+    linear = {'fc1': (words, words * actions), 'fc2': (actions, words)}
+    linear |= {f'mlp_resnet_blocks.{i}.ffn.1': (words, words) for i in range(2)}
+    norms = {'layer_norm1': words * actions, 'layer_norm2': words}
+    norms |= {f'mlp_resnet_blocks.{i}.ffn.0': words for i in range(2)}
+    shapes = {}
+    for part, shape in linear.items():
+        shapes |= {f'model.{part}.weight': shape, f'model.{part}.bias': shape[:1]}
+    for part, width in norms.items():
+        shapes |= {f'model.{part}.weight': (width,), f'model.{part}.bias': (width,)}
+    return shapes
+
+
+def projector_shapes(sizes: Sizes, state: int) -> dict[str, tuple[int, ...]]:
+    """proprio_projector--STEP_checkpoint.pt."""
+    words = sizes.hidden
+    return {
+        'fc1.weight': (words, state), 'fc1.bias': (words,),
+        'fc2.weight': (words, words), 'fc2.bias': (words,),
+    }  # fmt: skip
+
+
+def film_shapes(sizes: Sizes, rank: int) -> dict[str, tuple[int, ...]]:
+    """vision_backbone--STEP_checkpoint.pt: FiLM around every block, adapters in every layer."""
+    shapes = {}
+    for part, (name, width, mlp) in zip(('featurizer', 'fused_featurizer'), sizes.vit):
+        stem = f'vision_backbone.{part}.'
+        plain = vit_shapes(name, width, mlp, sizes)
+        for key, shape in plain.items():
+            module, _, kind = key.rpartition('.')
+            block = re.match(r'blocks\.\d+\.', key)
+            if block:
+                module = f'{block[0]}block.{module.removeprefix(block[0])}'
+            layer = len(plain.get(key.removesuffix('bias') + 'weight', shape)) > 1
+            if kind in ('weight', 'bias') and layer:
+                if kind == 'weight':
+                    extra = shape[2:]  # of a convolution
+                    shapes[f'{stem}{module}.lora_A.default.weight'] = (rank, shape[1], *extra)
+                    shapes[f'{stem}{module}.lora_B.default.weight'] = (
+                        shape[0], rank, *(1 for _ in extra),
+                    )  # fmt: skip
+                module += '.base_layer'
+            shapes[stem + (f'{module}.{kind}' if module else kind)] = shape
+        for i in range(DEPTH[name]):
+            for layer in ('scale', 'shift'):
+                shapes[f'{stem}blocks.{i}.{layer}.weight'] = (width, sizes.hidden)
+                shapes[f'{stem}blocks.{i}.{layer}.bias'] = (width,)
+    return shapes
+
+
+def write_oft(
+    folder: Path,
+    sizes: Sizes = TINY,
+    *,
+    actions: int = 7,
+    state: int | None = 7,
+    film_rank: int | None = None,
+    step: int | str = 150000,
+    seed: int = 0,
+) -> dict[str, dict[str, torch.Tensor]]:
+    """Write an OpenVLA-OFT folder with random weights; return those of each file."""
+    parts = {'model': write_openvla(folder, sizes, seed=seed)}
+    statistics = norm_stats(actions, state or 7, ('own_data',))
+    write_json(folder / 'dataset_statistics.json', statistics)
+    shapes = {'action_head': head_shapes(sizes, actions)}
+    if state is not None:
+        shapes['proprio_projector'] = projector_shapes(sizes, state)
+    for k, (name, table) in enumerate(shapes.items(), start=1):
+        parts[name] = random_tensors(table, seed + k)
+        prefixed = {f'module.{key}': value for key, value in parts[name].items()}
+        torch.save(prefixed, folder / f'{name}--{step}_checkpoint.pt')
+    if film_rank is not None:
+        parts['vision_backbone'] = film = random_tensors(film_shapes(sizes, film_rank), seed + 9)
+        for key in film:
+            if re.search(r'\.(scale|shift)\.', key):
+                film[key] *= 0.3
+        torch.save(film, folder / f'vision_backbone--{step}_checkpoint.pt')
+    return parts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
@@ -64,30 +63,3 @@ class StateProjector(nn.Module):
     def forward(self, state: Tensor) -> Tensor:
         """Map (1, state_dim) to (1, 1, words)."""
         return self.fc2(functional.gelu(self.fc1(state)))[:, None]
-
-
-def without_lora(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return plain weights for a state dict that holds low-rank adapters: W + s B A.
-
-    The file does not tell s. The public fine-tuning uses min(r, 16) / r for adapters of rank r,
-    and adapts the patch convolution too.
-    """
-    plain = {}
-    for key, value in state.items():
-        if '.lora_' in key:
-            continue
-        stem = key.removesuffix('.base_layer.weight')
-        if stem != key and f'{stem}.lora_A.default.weight' in state:
-            a = state[f'{stem}.lora_A.default.weight'].float().flatten(1)  # (r, inputs)
-            b = state[f'{stem}.lora_B.default.weight'].float().flatten(1)  # (outputs, r)
-            scale = min(len(a), 16) / len(a)
-            value = (value.float() + scale * (b @ a).view_as(value)).to(value.dtype)
-        plain[key.replace('.base_layer.', '.')] = value
-    return plain
-
-
-def published_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict without the prefix that data-parallel training leaves."""
-    return {key.removeprefix('module.'): value for key, value in state.items()}
-
-

@@ -8,7 +8,6 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from vla_ros.models.vit import Film, Vit, VitShape
 
@@ -58,7 +57,7 @@ class VisionBackbone(nn.Module):
 
 
 class Projector(nn.Module):
-    """From patch features to Llama's embeddings: three layers behind two transformers, else two."""
+    """From patch features to embeddings of words: two layers, three behind two transformers."""
 
     def __init__(self, vision: int, words: int, *, fused: bool) -> None:
         super().__init__()
@@ -86,15 +85,21 @@ class Prismatic(nn.Module):
         self.projector = Projector(width, words, fused=len(shape.vision) == 2)
         self.language_model = LlamaForCausalLM(config)
 
-    def renew_tables(self) -> None:
-        """Compute what is in no checkpoint: rotary frequencies, after building without memory."""
-        llama = self.language_model.model
-        llama.rotary_emb = LlamaRotaryEmbedding(llama.config)
+    @property
+    def place(self) -> tuple[torch.device, torch.dtype]:
+        """Where its numbers are and of what type."""
+        weight = self.projector.fc1.weight
+        return weight.device, weight.dtype
+
+    @property
+    def words(self) -> int:
+        """Width of an embedding of a word."""
+        return self.language_model.config.hidden_size
 
     def embed(self, ids: list[int]) -> Tensor:
         """Return the embeddings (1, N, words) of token ids."""
         table = self.language_model.model.embed_tokens
-        return table(torch.tensor([ids], device=table.weight.device))
+        return table(torch.tensor([ids], device=self.place[0]))
 
     def films(self, prompt: list[int]) -> list[list[Film]]:
         """Return the modulation of every vision block by a prompt, its stop token included."""

@@ -148,8 +148,9 @@ def load(
                 'checkpoint is damaged or of another model; copy it again, or correct the '
                 "policy file's adapter."
             )
-    network.load_state_dict(dict(tensors), assign=True)
-    return network.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    # Tables that are in no checkpoint, such as rotary frequencies, keep their precision.
+    network.load_state_dict({k: v.to(dtype) for k, v in tensors.items()}, assign=True)
+    return network.to(device).eval().requires_grad_(False)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:

@@ -1,11 +1,18 @@
-"""The picture preparation of OpenVLA's training data, which TensorFlow did, in numpy."""
+"""Camera pictures as OpenVLA's training data had them: TensorFlow's steps without TensorFlow.
+
+Measured against TensorFlow 2.15: `lanczos3` and `centre_crop` differ by one level in fewer than
+0.3% of the values; `jpeg` writes the same bytes, but TensorFlow reads them back with a faster,
+coarser transform, which changes values by up to 11 levels, 1.4 on average.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
+import io
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from vla_ros.types import Image
 
@@ -13,10 +20,15 @@ RADIUS = 3  # [lobes] of the Lanczos kernel
 CROP_AREA = 0.9  # of a picture that the central crop keeps
 
 
+def jpeg(image: Image) -> Image:
+    """Return a picture after a round trip through a JPEG file, as data sets store it."""
+    file = io.BytesIO()
+    Pillow.fromarray(image).save(file, 'JPEG', quality=95, subsampling='4:2:0')
+    return np.asarray(Pillow.open(file))
+
+
 def lanczos3(image: Image, size: int) -> Image:
     """Return a picture (H, W, 3) stretched to (size, size, 3), antialiased as tf.image.resize."""
-    if image.shape[:2] == (size, size):
-        return image
     rows, columns = (_lanczos_weights(length, size) for length in image.shape[:2])
     planes = image.transpose(2, 0, 1).astype(np.float32)
     resized = (rows @ planes @ columns.T).transpose(1, 2, 0)
