@@ -153,6 +153,40 @@ def load(
     return network.to(device).eval().requires_grad_(False)
 
 
+def load_pretrained(cls: type[Network], folder: Path, **options: Any) -> Network:
+    """Return a transformers model whose every tensor comes from a folder in its own layout.
+
+    Args:
+        cls: The class of the model.
+        folder: Has its `config.json` and weights.
+        options: Of `from_pretrained`.
+
+    Raises:
+        CheckpointError: A file is damaged or of another model, or a tensor is missing, of no use
+            or of another shape.
+    """
+    try:
+        model, info = cls.from_pretrained(  # type: ignore[attr-defined]
+            folder,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # named below
+            local_files_only=True,
+            **options,
+        )
+    except Exception as error:  # safetensors, JSON and shape errors have no common root
+        raise CheckpointError(
+            f'cannot load {folder}: {error}. The checkpoint is damaged or of another model; '
+            'copy it again.'
+        ) from error
+    for kind in ('missing_keys', 'unexpected_keys', 'mismatched_keys'):
+        if info[kind]:
+            raise CheckpointError(
+                f'{folder} does not fit its config: {kind} {sorted(info[kind])[:3]}; '
+                'copy it again.'
+            )
+    return model.eval().requires_grad_(False)
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """Return PaliGemma's tokenizer, rebuilt from its `tokenizer.json` alone.
 
