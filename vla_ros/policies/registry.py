@@ -12,6 +12,8 @@ from vla_ros.spec import PolicySpec
 
 ADAPTERS = {
     'hold': 'vla_ros.policies.hold:HoldPolicy',
+    'openvla': 'vla_ros.policies.openvla:OpenVla',
+    'openvla_oft': 'vla_ros.policies.openvla_oft:OpenVlaOft',
     'tiny_pi0': 'vla_ros.policies.tiny_pi0:TinyPi0',
 }
 
