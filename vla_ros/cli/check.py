@@ -25,7 +25,7 @@ def verb(robot: str, policy: str, output: Output) -> None:
     if policy_spec.checkpoint is not None:
         folder = paths.share() / policy_spec.checkpoint
         if not folder.is_dir():
-            findings.append(f'checkpoint {folder} is missing: run `vla train`.')
+            findings.append(f'checkpoint {folder} is missing: download it, or `vla train`.')
     for finding in findings:
         output.console.print(f'[red]✗[/] {finding}')
     if not findings:
