@@ -58,7 +58,7 @@ class Codec:
             lower=robot.limits('lower'),
             upper=robot.limits('upper'),
             posture=home,
-            tolerance=1e-4,
+            tolerance=1e-5,
         )
         self.action_dim = width(policy.action, robot.dof)
         self._widths = [part.width(robot.dof) for part in policy.action]

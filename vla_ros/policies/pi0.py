@@ -26,15 +26,17 @@ from vla_ros.policies.pi_layout import (
     PiOptions,
     read_lerobot,
     read_openpi,
+    read_statistics,
     read_transformers,
 )
 from vla_ros.policies.prompts import cleaned
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
+from vla_ros.statistics import Statistics
 from vla_ros.types import Observation
 
 LONGEST = 48  # words of a prompt in openpi
-STEPS = ('pi0_new_line_processor',)  # of LeRobot's preprocessor
+LAYOUTS = ('transformers', 'openpi', 'lerobot')
 NAMES = {  # standard name -> name in transformers
     'vlm.': 'model.vlm.',
     'expert.': 'model.dit.',
@@ -58,7 +60,7 @@ class Pi0(FlowPolicy):
         """
         options = spec.read_options(PiOptions)
         folder = checkpoint(spec)
-        layout = find_layout(folder, 'pi0', ('transformers', 'openpi', 'lerobot'))
+        layout = find_layout(folder, 'pi0', LAYOUTS)
         dtype = getattr(torch, spec.dtype)
         if layout == 'transformers':
             model = load_pretrained(PI0ForConditionalGeneration, folder, dtype=dtype)
@@ -76,7 +78,7 @@ class Pi0(FlowPolicy):
                 )  # fmt: skip
             else:
                 self._given = read_lerobot(
-                    folder, 'pi0', spec, robot.dof, size=size, steps=STEPS, options=options
+                    folder, 'pi0', spec, robot.dof, size=size, options=options
                 )
             config = build_config(tensors, vlm, spec.horizon, self._given)
             self._model = load(
@@ -94,6 +96,15 @@ class Pi0(FlowPolicy):
             dimensions=self._model.config.max_action_dim,
             flow_steps=self._given.config.get('num_inference_steps', 10),
         )
+
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[Statistics, Statistics]:
+        """Return the checkpoint's statistics of state and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        return read_statistics(spec, 'pi0', LAYOUTS, quantiles=False)
 
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
         """Turn an observation into inputs; what is returned encodes them."""

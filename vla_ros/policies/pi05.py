@@ -24,14 +24,16 @@ from vla_ros.policies.pi_layout import (
     PiOptions,
     read_lerobot,
     read_openpi,
+    read_statistics,
 )
 from vla_ros.policies.prompts import cleaned, state_words
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
+from vla_ros.statistics import Statistics
 from vla_ros.types import Array, Observation
 
 LONGEST = 200  # words of a prompt in openpi
-STEPS = ('pi05_prepare_state_tokenizer_processor_step',)  # of LeRobot's preprocessor
+LAYOUTS = ('openpi', 'lerobot')
 # Tensors that some files have and the network has not: PaliGemma's output layer, and what was
 # copied from a pi0; LeRobot leaves them out too.
 UNUSED = (HEAD, 'state_proj.weight', 'state_proj.bias')
@@ -50,7 +52,7 @@ class Pi05Policy(FlowPolicy):
         """
         options = spec.read_options(PiOptions)
         folder = checkpoint(spec)
-        layout = find_layout(folder, 'pi05', ('openpi', 'lerobot'))
+        layout = find_layout(folder, 'pi05', LAYOUTS)
         tensors = standard_names(read_tensors(folder))
         tensors = {
             name.replace('action_time_mlp_', 'time_mlp_'): value
@@ -66,7 +68,7 @@ class Pi05Policy(FlowPolicy):
             )  # fmt: skip
         else:
             given = read_lerobot(
-                folder, 'pi05', spec, robot.dof, size=size, steps=STEPS, options=options
+                folder, 'pi05', spec, robot.dof, size=size, options=options
             )
         self._given = given
         config = Pi05Config(
@@ -88,6 +90,15 @@ class Pi05Policy(FlowPolicy):
             flow_steps=given.config.get('num_inference_steps', 10),
             longest_trained=given.config.get('rtc_training_max_delay', 0),
         )
+
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[Statistics, Statistics]:
+        """Return the checkpoint's statistics of state and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        return read_statistics(spec, 'pi05', LAYOUTS, quantiles=True)
 
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
         """Turn an observation into inputs; what is returned encodes them."""

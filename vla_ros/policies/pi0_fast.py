@@ -21,13 +21,14 @@ from vla_ros.models.pi0_fast import Pi0Fast
 from vla_ros.models.pi_weights import EMBEDDING, HEAD, paligemma_config, standard_names
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.loading import checkpoint, load, read_json, read_tensors
-from vla_ros.policies.pi_layout import find_layout, PiOptions, read_lerobot
+from vla_ros.policies.pi_layout import find_layout, PiOptions, read_lerobot, read_statistics
 from vla_ros.policies.prompts import cleaned, state_words
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec, width
+from vla_ros.statistics import Statistics
 from vla_ros.types import ActionChunk, ChunkPrefix, Observation
 
-STEPS = ('pi0_fast_prepare_state_tokenizer_processor_step', 'action_tokenizer_processor')
+LAYOUTS = ('lerobot',)
 BEGIN, END = 'Action: ', '|'  # of what the network writes
 LIMIT = 256  # words, where config.json names no max_decoding_steps
 SKIPPED = 128  # last words of PaliGemma, which FAST leaves alone, likewise
@@ -56,7 +57,7 @@ class Pi0FastPolicy:
         self.spec = spec
         options = spec.read_options(Pi0FastOptions)
         folder = checkpoint(spec)
-        find_layout(folder, 'pi0_fast', ('lerobot',))
+        find_layout(folder, 'pi0_fast', LAYOUTS)
         tensors = standard_names(read_tensors(folder))
         if EMBEDDING in tensors:  # tied weights are saved once, under either name
             tensors.setdefault(HEAD, tensors[EMBEDDING])
@@ -67,7 +68,7 @@ class Pi0FastPolicy:
             spec,
             robot.dof,
             size=config.vision_config.image_size,
-            steps=STEPS,
+
             options=options,
         )
         given, words = self._given, self._given.words
@@ -88,6 +89,15 @@ class Pi0FastPolicy:
         # The number of FAST's word k is highest - k.
         self._highest = words.size - 1 - given.config.get('fast_skip_tokens', SKIPPED)
         self._limit = given.config.get('max_decoding_steps', LIMIT)
+
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[Statistics, Statistics]:
+        """Return the checkpoint's statistics of state and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        return read_statistics(spec, 'pi0_fast', LAYOUTS, quantiles=False)
 
     def reset(self, instruction: str, *, seed: int) -> None:
         """Begin an instruction; its words come with each observation, and nothing is drawn."""

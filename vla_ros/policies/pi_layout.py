@@ -17,7 +17,7 @@ import numpy as np
 from vla_ros import paths
 from vla_ros.errors import CheckpointError, ConfigError, ShapeError, UnknownNameError
 from vla_ros.policies.lerobot import CONFIG, find_tokenizer, read_folder, read_json
-from vla_ros.policies.loading import INDEX, load_tokenizer, require_equal, WEIGHTS
+from vla_ros.policies.loading import checkpoint, INDEX, load_tokenizer, require_equal, WEIGHTS
 from vla_ros.policies.pictures import Letterbox
 from vla_ros.policies.prompts import Words
 from vla_ros.spec import ImageSpec, PolicySpec, width
@@ -28,6 +28,15 @@ SLOTS = ('base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb')  # pictures of o
 TOKENIZER = 'google/paligemma-3b-pt-224'
 PICTURES = 'observation.images.'  # LeRobot's features of pictures begin so
 PROCESSOR = 'processor_config.json'
+PADDING = 1e-6  # statistics of dimensions that no robot fills lie within it
+STEPS = {  # of LeRobot's preprocessors that are done here
+    'pi0': ('pi0_new_line_processor',),
+    'pi05': ('pi05_prepare_state_tokenizer_processor_step',),
+    'pi0_fast': (
+        'pi0_fast_prepare_state_tokenizer_processor_step',
+        'action_tokenizer_processor',
+    ),
+}
 LAYOUTS = {
     'transformers': "config.json with model_type '{kind}'",
     'openpi': f'{WEIGHTS} and assets/NAME/norm_stats.json',
@@ -131,20 +140,15 @@ def read_openpi(
         UnknownNameError: There is no such unnorm_key or slot.
     """
     config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
-    path = _norm_stats(folder, spec.unnorm_key)
-    table = read_json(path).get('norm_stats')
-    stats = [
-        _openpi_statistics(path, table, key, width(slices, dof), quantiles=quantiles)
-        for key, slices in (('state', spec.state), ('actions', spec.action))
-    ]
+    stats = openpi_statistics(folder, spec, quantiles=quantiles)
+    _require_widths(spec, folder, dof, stats)
     if 'action_horizon' in config:
         require_equal(spec, folder, [('horizon', spec.horizon, config['action_horizon'])])
     return PiCheckpoint(
         folder,
         'openpi',
         config,
-        stats[0],
-        stats[1],
+        *stats,
         arranged(spec, folder, SLOTS, optional=SLOTS[1:], size=size),
         Letterbox(size, 'pillow', border=_or(options.border, -1.0)),
         _words(folder, options, longest),
@@ -159,7 +163,6 @@ def read_lerobot(
     dof: int,
     *,
     size: int,
-    steps: Collection[str],
     options: PiOptions,
 ) -> PiCheckpoint:
     """Read a folder of LeRobot.
@@ -173,14 +176,13 @@ def read_lerobot(
         spec: The policy file.
         dof: Arm joints.
         size: Side of the network's pictures [px].
-        steps: Steps of the preprocessor that the adapter implements.
         options: Of the policy file.
 
     Raises:
         CheckpointError: A file is missing or damaged, or the policy file says otherwise.
         UnknownNameError: There is no such unnorm_key or slot.
     """
-    found = read_folder(folder, kind, steps=steps, unnorm_key=spec.unnorm_key)
+    found = read_folder(folder, kind, steps=STEPS[kind], unnorm_key=spec.unnorm_key)
     found.require(spec, dof)
     config = found.config
     for name in ('use_visual_memory', 'use_proprioceptive_memory'):
@@ -239,25 +241,14 @@ def read_transformers(
                 f'{folder / PROCESSOR}: image_processor has {what} {pictures.get(what)}, '
                 f'expected {expected} as in PI0ImageProcessor; no other one is supported.'
             )
-    stats = []
-    for name, slices in (('state', spec.state), ('actions', spec.action)):
-        mean, std = table.get(f'{name}_mean'), table.get(f'{name}_std')
-        if mean is None or std is None:
-            raise CheckpointError(
-                f'{folder / PROCESSOR} has no {name}_mean and {name}_std: write there the '
-                'statistics of the data set that the checkpoint was trained on.'
-            )
-        stats.append(_built(folder / PROCESSOR, name, MeanStd, mean, std, 1e-8))
-        require_equal(
-            spec, folder, [(f'{name} dimensions', width(slices, dof), stats[-1].width)]
-        )
+    stats = transformers_statistics(folder)
+    _require_widths(spec, folder, dof, stats)
     require_equal(spec, folder, [('horizon', spec.horizon, config.get('chunk_size', 50))])
     return PiCheckpoint(
         folder,
         'transformers',
         config,
-        stats[0],
-        stats[1],
+        *stats,
         arranged(spec, folder, None, optional=(), size=size),
         Letterbox(size, 'bicubic', 'right-bottom', _or(options.border, 0.0)),
         _words(folder, options, None),
@@ -338,26 +329,88 @@ def _norm_stats(folder: Path, unnorm_key: str | None) -> Path:
     return found[unnorm_key]
 
 
-def _openpi_statistics(
-    path: Path, table: Any, key: str, size: int, *, quantiles: bool
-) -> Statistics:
-    """Return the first `size` dimensions; what openpi has beyond them is padding."""
+def read_statistics(
+    spec: PolicySpec, kind: str, known: Sequence[str], *, quantiles: bool
+) -> tuple[Statistics, Statistics]:
+    """Return the statistics of state and action that a checkpoint has, in any layout.
+
+    Args:
+        spec: The policy file.
+        kind: Model as it is named in config.json.
+        known: The layouts in which it is published.
+        quantiles: Whether q01 and q99 normalise in openpi's layout.
+
+    Raises:
+        CheckpointError: A file is missing or damaged.
+        UnknownNameError: There is no such unnorm_key.
+    """
+    folder = checkpoint(spec)
+    layout = find_layout(folder, kind, known)
+    if layout == 'openpi':
+        return openpi_statistics(folder, spec, quantiles=quantiles)
+    if layout == 'transformers':
+        return transformers_statistics(folder)
+    found = read_folder(folder, kind, steps=STEPS[kind], unnorm_key=spec.unnorm_key)
+    return found.state, found.action
+
+
+def transformers_statistics(folder: Path) -> tuple[Statistics, Statistics]:
+    """Return those of state and action in processor_config.json.
+
+    Raises:
+        CheckpointError: They are missing or damaged.
+    """
+    path = folder / PROCESSOR
+    table, found = read_json(path), []
+    for name in ('state', 'actions'):
+        mean, std = table.get(f'{name}_mean'), table.get(f'{name}_std')
+        if mean is None or std is None:
+            raise CheckpointError(
+                f'{path} has no {name}_mean and {name}_std: write there the statistics of the '
+                'data set that the checkpoint was trained on.'
+            )
+        found.append(_built(path, name, MeanStd, mean, std, 1e-8))
+    return found[0], found[1]
+
+
+def openpi_statistics(
+    folder: Path, spec: PolicySpec, *, quantiles: bool
+) -> tuple[Statistics, Statistics]:
+    """Return those of state and action in assets/, without what is padding: zeros at the end.
+
+    Raises:
+        CheckpointError: They are missing or damaged.
+        UnknownNameError: There is no such unnorm_key.
+    """
+    path = _norm_stats(folder, spec.unnorm_key)
+    table, found = read_json(path).get('norm_stats'), []
     names = ('q01', 'q99') if quantiles else ('mean', 'std')
-    try:
-        low, high = (np.array(table[key][name], dtype=np.float64) for name in names)
-        beyond = np.concatenate([low[size:], high[size:]])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise CheckpointError(
-            f"{path} has no {names[0]} and {names[1]} of '{key}' ({error!r}), expected "
-            "{'norm_stats': {'state': {'mean', 'std', 'q01', 'q99'}, 'actions': {...}}}: copy "
-            'it again, or compute them.'
-        ) from error
-    if len(low) < size or np.abs(beyond).max(initial=0.0) > 1e-6:
-        raise CheckpointError(
-            f"{path} has {len(low)} dimensions of '{key}', the policy file {size}: correct "
-            'its slices, or choose the statistics of this robot.'
-        )
-    return _built(path, key, Bounds if quantiles else MeanStd, low[:size], high[:size], 1e-6)
+    for key in ('state', 'actions'):
+        try:
+            pair = np.array([table[key][name] for name in names], dtype=np.float64)
+            used = np.flatnonzero(np.abs(pair).max(axis=0) > PADDING)
+            low, high = pair[:, : used[-1] + 1]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise CheckpointError(
+                f"{path} has no {names[0]} and {names[1]} of '{key}' ({error!r}), expected "
+                "{'norm_stats': {'state': {'mean', 'std', 'q01', 'q99'}, 'actions': {...}}}: "
+                'copy it again, or compute them.'
+            ) from error
+        found.append(_built(path, key, Bounds if quantiles else MeanStd, low, high, 1e-6))
+    return found[0], found[1]
+
+
+def _require_widths(
+    spec: PolicySpec, folder: Path, dof: int, stats: tuple[Statistics, Statistics]
+) -> None:
+    require_equal(
+        spec,
+        folder,
+        [
+            ('state dimensions', width(spec.state, dof), stats[0].width),
+            ('action dimensions', width(spec.action, dof), stats[1].width),
+        ],
+    )
 
 
 def _built(
