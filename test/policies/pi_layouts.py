@@ -71,7 +71,8 @@ def gemma(prefix: str, width: int, mlp: int, sizes: Sizes, adaptive: bool) -> di
         norms += [f'{layer}input_layernorm', f'{layer}post_attention_layernorm']
     for norm in norms:
         if adaptive:
-            shapes |= {f'{norm}.dense.weight': (3 * width, width), f'{norm}.dense.bias': (3 * width,)}
+            shapes[f'{norm}.dense.weight'] = (3 * width, width)
+            shapes[f'{norm}.dense.bias'] = (3 * width,)
         else:
             shapes[f'{norm}.weight'] = (width,)
     return shapes
@@ -80,10 +81,11 @@ def gemma(prefix: str, width: int, mlp: int, sizes: Sizes, adaptive: bool) -> di
 def siglip(prefix: str, sizes: Sizes) -> dict:
     """Return name -> shape of the vision tower."""
     width, mlp = sizes.vision_width, sizes.vision_mlp
+    patches = (sizes.image // sizes.patch) ** 2
     shapes: dict[str, tuple[int, ...]] = {
         f'{prefix}embeddings.patch_embedding.weight': (width, 3, sizes.patch, sizes.patch),
         f'{prefix}embeddings.patch_embedding.bias': (width,),
-        f'{prefix}embeddings.position_embedding.weight': ((sizes.image // sizes.patch) ** 2, width),
+        f'{prefix}embeddings.position_embedding.weight': (patches, width),
     }
     pairs = {f'{prefix}post_layernorm': (width,)}
     for k in range(sizes.vision_layers):

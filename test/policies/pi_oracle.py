@@ -201,7 +201,11 @@ def flow(
 
 
 def greedy(
-    weights: Weights, images: Sequence[Tensor], words: Sequence[int], ends: Sequence[int], limit: int
+    weights: Weights,
+    images: Sequence[Tensor],
+    words: Sequence[int],
+    ends: Sequence[int],
+    limit: int,
 ) -> tuple[list[int], float]:
     """Return the words that PaliGemma writes, and the least lead of one over the next best."""
     w = double(weights)

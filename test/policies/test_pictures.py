@@ -2,53 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
+from picture_oracle import corner, FILTERS, resized
 import pytest
 
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.policies.pictures import Letterbox, resize_with_pad
 
 SHAPES = [(480, 640), (640, 480), (100, 100), (37, 501), (224, 224), (720, 1280), (90, 160)]
-
-
-def triangle(x):
-    return np.clip(1.0 - np.abs(x), 0.0, None)
-
-
-def cubic(x):
-    """Keys' cubic with a = -1/2."""
-    x = np.abs(x)
-    near = 1.5 * x**3 - 2.5 * x**2 + 1.0
-    far = -0.5 * x**3 + 2.5 * x**2 - 4.0 * x + 2.0
-    return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
-
-
-def weights(old: int, new: int, filter_: Callable, *, averages: bool) -> np.ndarray:
-    """Return the matrix (new, old) of a filter around the centres of the new pixels."""
-    ratio = old / new
-    widened = max(ratio, 1.0) if averages else 1.0
-    centres = (np.arange(new) + 0.5) * ratio - 0.5
-    if not averages:
-        centres = np.clip(centres, 0.0, old - 1.0)
-    matrix = filter_((np.arange(old)[None] - centres[:, None]) / widened)
-    return matrix / matrix.sum(axis=1, keepdims=True)
-
-
-FILTERS = {
-    'bilinear': (triangle, False),
-    'pillow': (triangle, True),
-    'bicubic': (cubic, True),
-}
-
-
-def largest(shape: tuple[int, int], size: int, kernel: str) -> tuple[int, int]:
-    if kernel == 'bicubic':
-        scale = min(size / shape[0], size / shape[1])
-        return int(shape[0] * scale), int(shape[1] * scale)
-    ratio = max(shape[1] / size, shape[0] / size)
-    return int(shape[0] / ratio), int(shape[1] / ratio)
 
 
 def picture(shape, seed: int = 0) -> np.ndarray:
@@ -58,19 +19,8 @@ def picture(shape, seed: int = 0) -> np.ndarray:
 def worst(shape, kernel: str, sides: str = 'centre', size: int = 224) -> float:
     """Return the largest deviation from the filter, of 255, and check that the bars are bars."""
     image = picture(shape)
-    filter_, averages = FILTERS[kernel]
-    rows, columns = largest(shape, size, kernel)
-    across = weights(shape[1], columns, filter_, averages=averages)
-    down = weights(shape[0], rows, filter_, averages=averages)
-    # Along the rows first; in between, Pillow and torch round to whole levels.
-    middle = np.einsum('ij,hjc->hic', across, image.astype(float))
-    if averages:
-        middle = np.floor(middle + 0.5).clip(0.0, 255.0)
-    expected = np.einsum('ij,jwc->iwc', down, middle).clip(0.0, 255.0)
-    if averages:
-        expected = np.floor(expected + 0.5)
-    top = {'centre': (size - rows) // 2, 'left-top': size - rows, 'right-bottom': 0}[sides]
-    left = {'centre': (size - columns) // 2, 'left-top': size - columns, 'right-bottom': 0}[sides]
+    expected = resized(image, size, kernel)
+    (top, left), (rows, columns) = corner(expected.shape, size, sides), expected.shape[:2]
     found = resize_with_pad(image, size, size, sides=sides, fill=300.0, kernel=kernel)
     inside = np.zeros((size, size), dtype=bool)
     inside[top : top + rows, left : left + columns] = True

@@ -21,20 +21,22 @@ from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy, padded
 from vla_ros.policies.loading import checkpoint, load, load_pretrained, read_tensors
 from vla_ros.policies.pi_layout import (
+    Family,
     find_layout,
     PiCheckpoint,
     PiOptions,
-    read_lerobot,
-    read_openpi,
-    read_transformers,
+    read,
+    read_statistics,
 )
 from vla_ros.policies.prompts import cleaned
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
+from vla_ros.statistics import Statistics
 from vla_ros.types import Observation
 
-LONGEST = 48  # words of a prompt in openpi
-STEPS = ('pi0_new_line_processor',)  # of LeRobot's preprocessor
+FAMILY = Family(
+    'pi0', ('transformers', 'openpi', 'lerobot'), steps=('pi0_new_line_processor',), longest=48
+)
 NAMES = {  # standard name -> name in transformers
     'vlm.': 'model.vlm.',
     'expert.': 'model.dit.',
@@ -58,27 +60,18 @@ class Pi0(FlowPolicy):
         """
         options = spec.read_options(PiOptions)
         folder = checkpoint(spec)
-        layout = find_layout(folder, 'pi0', ('transformers', 'openpi', 'lerobot'))
         dtype = getattr(torch, spec.dtype)
-        if layout == 'transformers':
+        if find_layout(folder, FAMILY) == 'transformers':
             model = load_pretrained(PI0ForConditionalGeneration, folder, dtype=dtype)
             size = model.config.vlm_config.vision_config.image_size
-            self._given = read_transformers(folder, spec, robot.dof, size=size, options=options)
+            self._given = read(spec, FAMILY, robot.dof, size, options)
             self._model = model.to(spec.device)
         else:
             tensors = standard_names(read_tensors(folder))
             vlm = paligemma_config(tensors)
             size = vlm.vision_config.image_size
-            if layout == 'openpi':
-                self._given = read_openpi(
-                    folder, spec, robot.dof, size=size, longest=LONGEST, quantiles=False,
-                    options=options,
-                )  # fmt: skip
-            else:
-                self._given = read_lerobot(
-                    folder, 'pi0', spec, robot.dof, size=size, steps=STEPS, options=options
-                )
-            config = build_config(tensors, vlm, spec.horizon, self._given)
+            self._given = read(spec, FAMILY, robot.dof, size, options)
+            config = build_config(tensors, vlm, spec.horizon, self._given.periods)
             self._model = load(
                 lambda: build(config),
                 transformers_names(tensors),
@@ -94,6 +87,15 @@ class Pi0(FlowPolicy):
             dimensions=self._model.config.max_action_dim,
             flow_steps=self._given.config.get('num_inference_steps', 10),
         )
+
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[Statistics, Statistics]:
+        """Return the checkpoint's statistics of state and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        return read_statistics(spec, FAMILY)
 
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
         """Turn an observation into inputs; what is returned encodes them."""
@@ -124,7 +126,7 @@ def prompt(given: PiCheckpoint, instruction: str) -> list[int]:
 
 
 def build_config(
-    tensors: Mapping[str, Tensor], vlm: PaliGemmaConfig, horizon: int, given: PiCheckpoint
+    tensors: Mapping[str, Tensor], vlm: PaliGemmaConfig, horizon: int, periods: Mapping[str, float]
 ) -> PI0Config:
     """Return the configuration of the network that has these tensors, by standard names.
 
@@ -136,7 +138,7 @@ def build_config(
         dit_config=gemma_config(tensors, 'expert.'),
         chunk_size=horizon,
         **projections(tensors),
-        **given.periods,
+        **periods,
     )
 
 

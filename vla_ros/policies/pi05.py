@@ -19,19 +19,26 @@ from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy
 from vla_ros.policies.loading import checkpoint, load, read_tensors
 from vla_ros.policies.pi_layout import (
+    Family,
     find_layout,
     PiCheckpoint,
     PiOptions,
-    read_lerobot,
-    read_openpi,
+    read,
+    read_statistics,
 )
 from vla_ros.policies.prompts import cleaned, state_words
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
+from vla_ros.statistics import Statistics
 from vla_ros.types import Array, Observation
 
-LONGEST = 200  # words of a prompt in openpi
-STEPS = ('pi05_prepare_state_tokenizer_processor_step',)  # of LeRobot's preprocessor
+FAMILY = Family(
+    'pi05',
+    ('openpi', 'lerobot'),
+    steps=('pi05_prepare_state_tokenizer_processor_step',),
+    longest=200,
+    quantiles=True,
+)
 # Tensors that some files have and the network has not: PaliGemma's output layer, and what was
 # copied from a pi0; LeRobot leaves them out too.
 UNUSED = (HEAD, 'state_proj.weight', 'state_proj.bias')
@@ -50,25 +57,15 @@ class Pi05Policy(FlowPolicy):
         """
         options = spec.read_options(PiOptions)
         folder = checkpoint(spec)
-        layout = find_layout(folder, 'pi05', ('openpi', 'lerobot'))
-        tensors = standard_names(read_tensors(folder))
+        find_layout(folder, FAMILY)
         tensors = {
             name.replace('action_time_mlp_', 'time_mlp_'): value
-            for name, value in tensors.items()
+            for name, value in standard_names(read_tensors(folder)).items()
             if name not in UNUSED
         }
         vlm = paligemma_config(tensors)
         size = vlm.vision_config.image_size
-        if layout == 'openpi':
-            given = read_openpi(
-                folder, spec, robot.dof, size=size, longest=LONGEST, quantiles=True,
-                options=options,
-            )  # fmt: skip
-        else:
-            given = read_lerobot(
-                folder, 'pi05', spec, robot.dof, size=size, steps=STEPS, options=options
-            )
-        self._given = given
+        given = self._given = read(spec, FAMILY, robot.dof, size, options)
         config = Pi05Config(
             vlm,
             gemma_config(tensors, 'expert.'),
@@ -88,6 +85,15 @@ class Pi05Policy(FlowPolicy):
             flow_steps=given.config.get('num_inference_steps', 10),
             longest_trained=given.config.get('rtc_training_max_delay', 0),
         )
+
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[Statistics, Statistics]:
+        """Return the checkpoint's statistics of state and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        return read_statistics(spec, FAMILY)
 
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
         """Turn an observation into inputs; what is returned encodes them."""

@@ -21,13 +21,18 @@ from vla_ros.models.pi0_fast import Pi0Fast
 from vla_ros.models.pi_weights import EMBEDDING, HEAD, paligemma_config, standard_names
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.loading import checkpoint, load, read_json, read_tensors
-from vla_ros.policies.pi_layout import find_layout, PiOptions, read_lerobot
+from vla_ros.policies.pi_layout import Family, find_layout, PiOptions, read, read_statistics
 from vla_ros.policies.prompts import cleaned, state_words
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec, width
+from vla_ros.statistics import Statistics
 from vla_ros.types import ActionChunk, ChunkPrefix, Observation
 
-STEPS = ('pi0_fast_prepare_state_tokenizer_processor_step', 'action_tokenizer_processor')
+FAMILY = Family(
+    'pi0_fast',
+    ('lerobot',),
+    steps=('pi0_fast_prepare_state_tokenizer_processor_step', 'action_tokenizer_processor'),
+)
 BEGIN, END = 'Action: ', '|'  # of what the network writes
 LIMIT = 256  # words, where config.json names no max_decoding_steps
 SKIPPED = 128  # last words of PaliGemma, which FAST leaves alone, likewise
@@ -56,20 +61,13 @@ class Pi0FastPolicy:
         self.spec = spec
         options = spec.read_options(Pi0FastOptions)
         folder = checkpoint(spec)
-        find_layout(folder, 'pi0_fast', ('lerobot',))
+        find_layout(folder, FAMILY)
         tensors = standard_names(read_tensors(folder))
         if EMBEDDING in tensors:  # tied weights are saved once, under either name
             tensors.setdefault(HEAD, tensors[EMBEDDING])
         config = paligemma_config(tensors)
-        self._given = read_lerobot(
-            folder,
-            'pi0_fast',
-            spec,
-            robot.dof,
-            size=config.vision_config.image_size,
-            steps=STEPS,
-            options=options,
-        )
+        size = config.vision_config.image_size
+        self._given = read(spec, FAMILY, robot.dof, size, options)
         given, words = self._given, self._given.words
         self._dtype = getattr(torch, spec.dtype)
         self._model = load(
@@ -88,6 +86,15 @@ class Pi0FastPolicy:
         # The number of FAST's word k is highest - k.
         self._highest = words.size - 1 - given.config.get('fast_skip_tokens', SKIPPED)
         self._limit = given.config.get('max_decoding_steps', LIMIT)
+
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[Statistics, Statistics]:
+        """Return the checkpoint's statistics of state and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        return read_statistics(spec, FAMILY)
 
     def reset(self, instruction: str, *, seed: int) -> None:
         """Begin an instruction; its words come with each observation, and nothing is drawn."""

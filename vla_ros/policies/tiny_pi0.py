@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -54,17 +54,18 @@ class TinyPi0(FlowPolicy):
                 f"policy {spec.name}: adapter 'tiny_pi0' runs on the cpu in float32, not on "
                 f'{spec.device} in {spec.dtype}; leave device and dtype out.'
             )
-        folder = _folder(spec)
+        folder = checkpoint(spec)
+        require_files(folder, FILES, 'Run `vla train`, or copy the whole checkpoint again.')
         self._model = load_pretrained(PI0ForConditionalGeneration, folder)
         self._tokenizer = _load_tokenizer(folder)
-        stats = load_norm_stats(folder / 'norm_stats.json')
+        state, action = self.statistics(spec)
         config = self._model.config
-        _check(spec, robot, folder, config, stats)
+        _check(spec, robot, folder, config, state, action)
         super().__init__(
             spec,
             robot,
-            state=stats['state'],
-            action=stats['actions'],
+            state=state,
+            action=action,
             dimensions=config.max_action_dim,
             flow_steps=config.num_inference_steps,
             longest_trained=getattr(config, 'rtc_training_max_delay', 0) or 0,
@@ -77,7 +78,7 @@ class TinyPi0(FlowPolicy):
         Raises:
             CheckpointError: A file is missing or damaged.
         """
-        stats = load_norm_stats(_folder(spec) / 'norm_stats.json')
+        stats = load_norm_stats(checkpoint(spec) / 'norm_stats.json')
         return stats['state'], stats['actions']
 
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
@@ -112,22 +113,16 @@ class TinyPi0(FlowPolicy):
         return {'input_ids': ids, 'attention_mask': torch.ones_like(ids)}
 
 
-def _folder(spec: PolicySpec) -> Path:
-    """Return the checkpoint folder, with every file in it."""
-    folder = checkpoint(spec)
-    require_files(folder, FILES, 'Run `vla train`, or copy the whole checkpoint again.')
-    return folder
-
-
 def _check(
     spec: PolicySpec,
     robot: RobotSpec,
     folder: Path,
     config: PI0Config,
-    stats: Mapping[str, MeanStd],
+    state: MeanStd,
+    action: MeanStd,
 ) -> None:
     """Compare what the checkpoint is with what the policy file says."""
-    actions = stats['actions'].mean.shape
+    actions = action.mean.shape
     rows = (config.chunk_size,) * (len(actions) - 1)  # one, or one for each step
     require_equal(
         spec,
@@ -141,7 +136,7 @@ def _check(
                 {i.size for i in spec.images},
                 {config.vlm_config.vision_config.image_size},
             ),
-            ('state statistics', stats['state'].mean.shape, (config.max_state_dim,)),
+            ('state statistics', state.mean.shape, (config.max_state_dim,)),
             ('action statistics', actions, rows + (config.max_action_dim,)),
         ),
     )
