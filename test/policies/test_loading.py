@@ -27,7 +27,9 @@ SPEC = config.load(paths.find('policies', 'hold'), PolicySpec)
 
 
 def build() -> nn.Module:
-    return nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    network = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    network.register_buffer('waves', torch.tensor([0.1]), persistent=False)
+    return network
 
 
 @pytest.fixture
@@ -107,6 +109,7 @@ def test_a_network_has_the_numbers_of_the_file_and_no_other(tmp_path, tensors):
     assert not any(p.requires_grad for p in network.parameters())
     half = load(build, tensors, tmp_path, dtype=torch.bfloat16)
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
+    assert torch.equal(half.waves, torch.tensor([0.1]))  # what is computed is not rounded
 
 
 @pytest.mark.parametrize(

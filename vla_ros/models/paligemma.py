@@ -1,4 +1,4 @@
-"""PaliGemma as a prefix: pictures and words encoded once, keys and values kept for what follows."""
+"""PaliGemma as a prefix: pictures and words encoded once, what follows reads keys and values."""
 
 from __future__ import annotations
 

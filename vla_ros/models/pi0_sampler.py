@@ -31,7 +31,7 @@ class Pi0Velocity:
 
         Args:
             model: The network, loaded and in eval mode.
-            state: Normalised state (1, S).
+            state: Normalised state (1, S), in the dtype of the network.
             input_ids: Picture placeholders and words (1, L).
             attention_mask: 1 for a token that counts, (1, L).
             pixel_values: Pictures (1, cameras, 3, H, W) in [-1, 1].
@@ -63,12 +63,12 @@ class Pi0Velocity:
             position_ids=self._positions.expand(batch, -1),
             past_key_values=self._prefix,
         )
-        return self._model.action_out_proj(output.last_hidden_state[:, 1:])
+        return self._model.action_out_proj(output.last_hidden_state[:, 1:]).to(x.dtype)
 
     def _embed(self, x: Tensor, time: Tensor) -> Tensor:
         """Return the suffix (B, 1 + T, D): `embed_action_time`, which knows only time (B,)."""
         embed = self._model.embed_action_time
-        actions = embed.action_in_proj(x)
+        actions = embed.action_in_proj(x.to(self._state.dtype))
         rows = time.view(len(x), -1)  # (B, 1) or (B, T)
         waves = embed.sinusoid_embeds(rows.flatten()).view(*rows.shape, -1)
         joined = torch.cat((actions, waves.expand_as(actions).to(actions.dtype)), dim=-1)

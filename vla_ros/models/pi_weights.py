@@ -100,7 +100,10 @@ def gemma_config(
         ),
         head_dim=HEAD_DIM,
         vocab_size=vocabulary,
+        bos_token_id=None,
+        eos_token_id=None,
         use_bidirectional_attention=True,
+        attn_implementation='sdpa',
     )
 
 

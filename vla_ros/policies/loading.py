@@ -148,8 +148,8 @@ def load(
                 'checkpoint is damaged or of another model; copy it again, or correct the '
                 "policy file's adapter."
             )
-    # Tables that are in no checkpoint, such as rotary frequencies, keep their precision.
-    network.load_state_dict({k: v.to(dtype) for k, v in tensors.items()}, assign=True)
+    # Not `network.to(dtype)`: it would round what is computed, such as the waves of positions.
+    network.load_state_dict({name: v.to(dtype) for name, v in tensors.items()}, assign=True)
     return network.to(device).eval().requires_grad_(False)
 
 

@@ -14,6 +14,9 @@ ADAPTERS = {
     'hold': 'vla_ros.policies.hold:HoldPolicy',
     'openvla': 'vla_ros.policies.openvla:OpenVla',
     'openvla_oft': 'vla_ros.policies.openvla_oft:OpenVlaOft',
+    'pi0': 'vla_ros.policies.pi0:Pi0',
+    'pi05': 'vla_ros.policies.pi05:Pi05Policy',
+    'pi0_fast': 'vla_ros.policies.pi0_fast:Pi0FastPolicy',
     'tiny_pi0': 'vla_ros.policies.tiny_pi0:TinyPi0',
 }
 
