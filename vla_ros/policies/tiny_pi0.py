@@ -54,8 +54,7 @@ class TinyPi0(FlowPolicy):
                 f"policy {spec.name}: adapter 'tiny_pi0' runs on the cpu in float32, not on "
                 f'{spec.device} in {spec.dtype}; leave device and dtype out.'
             )
-        folder = checkpoint(spec)
-        require_files(folder, FILES, 'Run `vla train`, or copy the whole checkpoint again.')
+        folder = _folder(spec)
         self._model = load_pretrained(PI0ForConditionalGeneration, folder)
         self._tokenizer = _load_tokenizer(folder)
         stats = load_norm_stats(folder / 'norm_stats.json')
@@ -70,6 +69,16 @@ class TinyPi0(FlowPolicy):
             flow_steps=config.num_inference_steps,
             longest_trained=getattr(config, 'rtc_training_max_delay', 0) or 0,
         )
+
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[MeanStd, MeanStd]:
+        """Return the checkpoint's statistics of state and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        stats = load_norm_stats(_folder(spec) / 'norm_stats.json')
+        return stats['state'], stats['actions']
 
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
         """Turn an observation into inputs; what is returned encodes them."""
@@ -101,6 +110,13 @@ class TinyPi0(FlowPolicy):
         image = self._model.config.vlm_config.image_token_id
         ids = torch.tensor([[image] * tokens + words])
         return {'input_ids': ids, 'attention_mask': torch.ones_like(ids)}
+
+
+def _folder(spec: PolicySpec) -> Path:
+    """Return the checkpoint folder, with every file in it."""
+    folder = checkpoint(spec)
+    require_files(folder, FILES, 'Run `vla train`, or copy the whole checkpoint again.')
+    return folder
 
 
 def _check(

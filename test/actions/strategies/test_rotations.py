@@ -27,7 +27,7 @@ SEEDS = st.integers(0, 2**31)
 
 
 def laid(seed: int, start: float = 0.1, count: int = 6) -> Laid:
-    """Return poses that turn by up to 0.6 rad a step, with either quaternion of each, a gripper."""
+    """Return poses that turn by up to 0.6 rad a step, in either quaternion, and a gripper."""
     rng = np.random.default_rng(seed)
     turn, actions = Rotation.random(random_state=seed), []
     for _ in range(count):
