@@ -162,12 +162,19 @@ def vector_statistics(size: int, seed: int, mask: list[bool] | None) -> dict:
     return table | ({'mask': mask} if mask is not None else {})
 
 
+def never_moved(table: dict, index: int) -> dict:
+    """Let one dimension have been 0 all along, as an axis that no demonstration used."""
+    for row in table.values():
+        row[index] = 0.0
+    return table
+
+
 def norm_stats(actions: int = 7, state: int = 7, names: tuple[str, ...] = tuple(STATISTICS)):
     mask = [True] * (actions - 1) + [False]
     return {
         name: {
             'action': vector_statistics(actions, 2 * k, mask),
-            'proprio': vector_statistics(state, 2 * k + 1, None),
+            'proprio': never_moved(vector_statistics(state, 2 * k + 1, None), 1),
             'num_transitions': 1000, 'num_trajectories': 10,
         }
         for k, name in enumerate(names)

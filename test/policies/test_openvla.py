@@ -17,11 +17,11 @@ from transformers import PreTrainedTokenizerFast
 from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, ConfigError, PolicyError, UnknownNameError
-from vla_ros.models.prismatic import Prismatic, PrismaticShape
+from vla_ros.models.prismatic import llama_config, Prismatic, PrismaticShape
 from vla_ros.models.vit import FAMILIES, VitShape
 from vla_ros.policies.openvla import OpenVla
 from vla_ros.policies.prismatic import PrismaticFolder
-from vla_ros.policies.registry import create
+from vla_ros.policies.registry import create, statistics
 from vla_ros.policies.rlds_pictures import centre_crop, jpeg, lanczos3
 from vla_ros.robot import load_robot
 from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
@@ -43,6 +43,7 @@ SPEC = PolicySpec(
     step=0.2,
     horizon=1,
     replan_steps=1,
+    strategy='synchronous',
     unnorm_key='bridge_orig',
 )  # fmt: skip
 WORDS = 'Put the Würfel on the plate'
@@ -135,7 +136,7 @@ def test_at_full_size_the_network_has_the_published_tensors_and_no_other():
         for name, width, mlp in sizes.vit
     )
     with torch.device('meta'):
-        network = Prismatic(PrismaticShape(vits, sizes.text_config))
+        network = Prismatic(PrismaticShape(vits, llama_config(sizes.text_config)))
     found = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     table = layout.model_shapes(sizes)
     used = {
@@ -267,6 +268,17 @@ def test_end_to_end_the_arm_moves_as_the_action_says(policy):
     assert path.positions[-1, -1] == pytest.approx(0.04 * opening)
 
 
+def test_statistics_are_read_without_weights(copy):
+    for file in copy.glob('model*'):
+        file.unlink()
+    state, action = statistics(replace(SPEC, checkpoint=str(copy)))
+    assert state.width == 0
+    rows = layout.norm_stats()['bridge_orig']['action']
+    np.testing.assert_array_equal(action.low, rows['q01'])
+    np.testing.assert_array_equal(action.high, rows['q99'])
+    assert action.mask == (True,) * 6 + (False,)
+
+
 # What is refused
 
 
@@ -278,6 +290,7 @@ def test_end_to_end_the_arm_moves_as_the_action_says(policy):
         ('config.json', {'timm_model_ids': ['vit_tiny']}, "timm_model_ids 'vit_tiny'"),
         ('config.json', {'llm_backbone_id': 'phi-2-3b'}, "llm_backbone_id 'phi-2-3b'"),
         ('config.json', {'text_config': None}, 'text_config None, expected a dict'),
+        ('config.json', {'text_config': {'hidden_size': 'x'}}, 'text_config that is none of'),
         ('config.json', {'norm_stats': None}, 'no dataset_statistics.json, and its config.json'),
         ('preprocessor_config.json', {'image_resize_strategy': 'letterbox'}, 'letterbox'),
         ('preprocessor_config.json', {'input_sizes': None}, "KeyError\\('input_sizes'\\)"),

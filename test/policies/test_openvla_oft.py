@@ -18,7 +18,7 @@ from vla_ros.errors import CheckpointError, PolicyError, UnknownNameError
 from vla_ros.policies.oft_files import without_lora
 from vla_ros.policies.openvla_oft import OpenVlaOft
 from vla_ros.policies.prismatic import PrismaticFolder
-from vla_ros.policies.registry import create
+from vla_ros.policies.registry import create, statistics
 from vla_ros.policies.rlds_pictures import centre_crop, jpeg, lanczos3
 from vla_ros.robot import load_robot
 from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
@@ -237,6 +237,17 @@ def test_end_to_end_the_arm_follows_the_chained_steps(cases):
     np.testing.assert_allclose(
         path.positions[:, -1], 0.04 * np.clip(chunk.actions[:, 6], 0.0, 1.0), atol=1e-9
     )
+
+
+def test_statistics_are_read_without_weights(cases, copy):
+    for name, (spec, actions, state, _) in CASES.items():
+        folder = cases[name][0]
+        found = statistics(replace(spec, checkpoint=str(folder)))
+        assert [s.width for s in found] == [state or 0, actions]
+    for file in copy.glob('model*'):
+        file.unlink()
+    low = statistics(replace(BRIDGE, checkpoint=str(copy)))[1].low
+    np.testing.assert_array_equal(low, layout.norm_stats(7, 7)['bridge_orig']['action']['q01'])
 
 
 # What is refused

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -25,12 +27,17 @@ LLAMA = {
 }
 
 
+def llama_config(table: Mapping[str, Any]) -> LlamaConfig:
+    """Return Llama's configuration from the `text_config` of a published config.json."""
+    return LlamaConfig(**{**LLAMA, **table})
+
+
 @dataclass(frozen=True)
 class PrismaticShape:
     """Sizes of the whole network."""
 
     vision: tuple[VitShape, ...]  # one, or DINOv2 and SigLIP
-    text: dict[str, object]  # text_config of config.json, over LLAMA
+    text: LlamaConfig
     film: bool = False  # words modulate the vision transformers
 
 
@@ -78,12 +85,11 @@ class Prismatic(nn.Module):
 
     def __init__(self, shape: PrismaticShape) -> None:
         super().__init__()
-        config = LlamaConfig(**{**LLAMA, **shape.text})
         width = sum(vit.width for vit in shape.vision)
-        words = config.hidden_size
+        words = shape.text.hidden_size
         self.vision_backbone = VisionBackbone(shape.vision, words if shape.film else None)
         self.projector = Projector(width, words, fused=len(shape.vision) == 2)
-        self.language_model = LlamaForCausalLM(config)
+        self.language_model = LlamaForCausalLM(shape.text)
 
     @property
     def place(self) -> tuple[torch.device, torch.dtype]:

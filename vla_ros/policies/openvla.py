@@ -9,16 +9,18 @@ import numpy as np
 import torch
 
 from vla_ros import paths
-from vla_ros.actions.bins import ActionBins
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import UnknownNameError
+from vla_ros.policies.base import pictures_of
 from vla_ros.policies.loading import checkpoint, require_equal
-from vla_ros.policies.prismatic import camera_images, PrismaticFolder
+from vla_ros.policies.prismatic import PrismaticFolder
 from vla_ros.policies.rlds_pictures import centre_crop, jpeg, lanczos3
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec, width
+from vla_ros.statistics import Bounds, Identity
 from vla_ros.types import ActionChunk, ChunkPrefix, Image, Observation
 
+QUANTILES = ('q01', 'q99')  # the statistics that become -1 and 1
 RESIZES = (
     'bicubic',  # Pillow's, as the checkpoint's own processor
     'lanczos3',  # as the training data were made, and as the public evaluations resize
@@ -53,8 +55,7 @@ class OpenVla:
         self.spec = spec
         self._options = spec.read_options(OpenVlaOptions)
         self._folder = folder = PrismaticFolder(checkpoint(spec))
-        self._stats = folder.bounds(spec.unnorm_key, 'action', ('q01', 'q99'))
-        self._bins = ActionBins(folder.words, folder.bins)
+        self._stats = folder.bounds(spec.unnorm_key, 'action', QUANTILES)
         self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
         require_equal(spec, folder.path, (
             ('cameras', len(spec.images), 1),
@@ -65,10 +66,22 @@ class OpenVla:
         ))  # fmt: skip
         self._model = folder.model(spec)
 
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[Identity, Bounds]:
+        """Return the checkpoint's statistics of the state, which it does not see, and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+            UnknownNameError: The unnorm_key is not known.
+        """
+        folder = PrismaticFolder(checkpoint(spec))
+        return Identity(0), folder.bounds(spec.unnorm_key, 'action', QUANTILES)
+
     def reset(self, instruction: str, *, seed: int) -> None:
         """Begin an instruction; its words come with each observation, and nothing is drawn."""
         del instruction, seed
 
+    @torch.inference_mode()
     def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
         """Return a chunk (1, A) of the likeliest action; a prefix changes nothing.
 
@@ -79,14 +92,13 @@ class OpenVla:
         del prefix
         start = time.perf_counter()
         self._codec.state(obs.joints)  # refuses joints that are not this robot's
-        (image,) = camera_images(obs, self.spec)
+        (image,) = pictures_of(obs, self.spec.images)
         pixels = torch.from_numpy(self._folder.pixels(self._prepared(image)))[None]
         prompt = self._folder.prompt(obs.instruction)
         ready = time.perf_counter()
-        with torch.inference_mode():
-            patches = self._model.patches(pixels.to(*self._model.place))
-            tokens = self._model.generate(prompt, patches, self._stats.width)
-        actions = self._stats.denormalize(self._bins.decode(np.array([tokens])))
+        patches = self._model.patches(pixels.to(*self._model.place))
+        tokens = self._model.generate(prompt, patches, self._stats.width)
+        actions = self._stats.denormalize(self._folder.bins.decode(np.array([tokens])))
         done = time.perf_counter()
         timings = {'preprocess': ready - start, 'inference': done - ready}
         return ActionChunk(obs.stamp, actions, self.spec.step, timings)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 import time
 
 import numpy as np
@@ -15,12 +16,14 @@ from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, UnknownNameError
 from vla_ros.models.oft_heads import RegressionHead, StateProjector
 from vla_ros.models.vit import Film
+from vla_ros.policies.base import pictures_of
 from vla_ros.policies.loading import checkpoint, load, require_equal
 from vla_ros.policies.oft_files import find_component, read_component, read_vision
-from vla_ros.policies.prismatic import camera_images, PrismaticFolder
+from vla_ros.policies.prismatic import PrismaticFolder
 from vla_ros.policies.rlds_pictures import centre_crop, jpeg, lanczos3
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec, width
+from vla_ros.statistics import Bounds, Identity
 from vla_ros.types import ActionChunk, Array, ChunkPrefix, Image, Observation
 
 NORMALIZATIONS = {  # of actions and state -> the statistics that become -1 and 1
@@ -63,8 +66,7 @@ class OpenVlaOft:
         self._options = spec.read_options(OpenVlaOftOptions)
         self._folder = folder = PrismaticFolder(checkpoint(spec))
         self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
-        ends = NORMALIZATIONS[self._options.normalization]
-        self._action_stats = folder.bounds(spec.unnorm_key, 'action', ends, EPSILON)
+        self._action_stats = _bounds(folder, spec, 'action')
         require_equal(spec, folder.path, (
             ('image sizes', {i.size for i in spec.images}, {folder.size}),
             ('action dimensions', width(spec.action, robot.dof), self._action_stats.width),
@@ -79,14 +81,27 @@ class OpenVlaOft:
         self._head = self._component('action_head', RegressionHead, self._action_stats.width)
         self._projector = None
         if find_component(folder.path, 'proprio_projector') or spec.state:
-            self._state_stats = folder.bounds(spec.unnorm_key, 'proprio', ends, EPSILON)
-            found = width(spec.state, robot.dof)
+            self._state_stats = _bounds(folder, spec, 'proprio')
+            size = width(spec.state, robot.dof)
             require_equal(
-                spec, folder.path, [('state dimensions', found, self._state_stats.width)]
+                spec, folder.path, [('state dimensions', size, self._state_stats.width)]
             )
-            self._projector = self._component('proprio_projector', StateProjector, found)
+            self._projector = self._component('proprio_projector', StateProjector, size)
         self._has_film = vision is not None
-        self._prompt: tuple[str, list[int], list[list[Film]] | None] = ('', [], None)
+        self._words = lru_cache(maxsize=1)(self._read_words)  # they last for many chunks
+
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[Bounds | Identity, Bounds]:
+        """Return the checkpoint's statistics of state and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+            UnknownNameError: An option or the unnorm_key is not known.
+        """
+        folder = PrismaticFolder(checkpoint(spec))
+        sees_state = spec.state or find_component(folder.path, 'proprio_projector')
+        state = _bounds(folder, spec, 'proprio') if sees_state else Identity(0)
+        return state, _bounds(folder, spec, 'action')
 
     def reset(self, instruction: str, *, seed: int) -> None:
         """Begin an instruction; its words come with each observation, and nothing is drawn."""
@@ -102,7 +117,7 @@ class OpenVlaOft:
         del prefix
         start = time.perf_counter()
         state = self._codec.state(obs.joints)
-        images = [self._prepared(image) for image in camera_images(obs, self.spec)]
+        images = [self._prepared(image) for image in pictures_of(obs, self.spec.images)]
         pixels = torch.from_numpy(np.stack([self._folder.pixels(image) for image in images]))
         prompt, films = self._words(obs.instruction)
         ready = time.perf_counter()
@@ -121,20 +136,17 @@ class OpenVlaOft:
         image = lanczos3(jpeg(image), self._folder.size)
         return centre_crop(image, self._folder.size) if self._options.centre_crop else image
 
-    def _words(self, instruction: str) -> tuple[list[int], list[list[Film]] | None]:
-        """Return the prompt and its modulation of the vision blocks, once for an instruction."""
-        if instruction != self._prompt[0] or not self._prompt[1]:
-            prompt = self._folder.prompt(instruction)
-            films = self._model.films(prompt) if self._has_film else None
-            self._prompt = instruction, prompt, films
-        return self._prompt[1:]
+    def _read_words(self, instruction: str) -> tuple[list[int], list[list[Film]] | None]:
+        """Return the prompt and its modulation of the vision blocks."""
+        prompt = self._folder.prompt(instruction)
+        return prompt, self._model.films(prompt) if self._has_film else None
 
     def _normalized(self, state: Array) -> torch.Tensor:
         """Return the state (1, S) as the network sees it, cut to [-1, 1]."""
         clipped = np.clip(self._state_stats.normalize(state), -1.0, 1.0)
         return torch.from_numpy(clipped)[None].to(*self._model.place)
 
-    def _component(self, name: str, kind: type[nn.Module], size: int) -> nn.Module:
+    def _component(self, name: str, kind: Callable[[int, int], nn.Module], size: int) -> nn.Module:
         """Load a network of its own file.
 
         Raises:
@@ -149,3 +161,9 @@ class OpenVlaOft:
         device, dtype = self._model.place
         build = partial(kind, self._model.words, size)
         return load(build, read_component(file), file, dtype=dtype, device=str(device))
+
+
+def _bounds(folder: PrismaticFolder, spec: PolicySpec, part: str) -> Bounds:
+    """Return the statistics of 'action' or 'proprio' as the policy file's options say."""
+    ends = NORMALIZATIONS[spec.read_options(OpenVlaOftOptions).normalization]
+    return folder.bounds(spec.unnorm_key, part, ends, EPSILON)

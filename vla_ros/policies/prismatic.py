@@ -13,14 +13,16 @@ from PIL import Image as Pillow
 from tokenizers import Tokenizer
 import torch
 from torch import Tensor
+from transformers import LlamaConfig
 
-from vla_ros.errors import CheckpointError, PolicyError, ShapeError, UnknownNameError
-from vla_ros.models.prismatic import Prismatic, PrismaticShape
+from vla_ros.actions.bins import ActionBins
+from vla_ros.errors import CheckpointError, ShapeError, UnknownNameError
+from vla_ros.models.prismatic import llama_config, Prismatic, PrismaticShape
 from vla_ros.models.vit import FAMILIES, VitShape
 from vla_ros.policies.loading import load, read_json, read_tensors, require_files
 from vla_ros.spec import PolicySpec
 from vla_ros.statistics import Bounds
-from vla_ros.types import Image, Observation
+from vla_ros.types import Image
 
 FILES = ('config.json', 'preprocessor_config.json', 'tokenizer.json')
 STATISTICS = 'dataset_statistics.json'  # of a fine-tuned model: instead of those in config.json
@@ -28,7 +30,7 @@ VISION = 'vision_backbone.'
 FEATURIZERS = ('featurizer.', 'fused_featurizer.')
 Array32 = NDArray[np.float32]
 BICUBIC = 3  # Pillow's number
-BOS, BLANK = '<s>', 29871  # the token of a lone blank ended every prompt of the training
+BOS, BLANK = 1, 29871  # ids; the token of a lone blank ended every prompt of the training
 PROMPTS = {  # by the language model that was trained on; the second is that of openvla-v01
     'llama2-7b-pure': 'In: What action should the robot take to {}?\nOut:',
     'vicuna-v15-7b': (
@@ -37,21 +39,6 @@ PROMPTS = {  # by the language model that was trained on; the second is that of 
         'USER: What action should the robot take to {}? ASSISTANT:'
     ),
 }
-
-
-def camera_images(obs: Observation, spec: PolicySpec) -> list[Image]:
-    """Return the pictures (H, W, 3) of the cameras that a policy sees, in its order.
-
-    Raises:
-        PolicyError: One is not there.
-    """
-    names = [image.camera for image in spec.images]
-    for name in names:
-        if name not in obs.frames:
-            raise PolicyError(
-                f"the observation has no picture of camera '{name}', expected {names}."
-            )
-    return [obs.frames[name].image for name in names]
 
 
 class PrismaticFolder:
@@ -78,18 +65,16 @@ class PrismaticFolder:
         self._template = self._known(
             'llm_backbone_id', self._get('llm_backbone_id', str), PROMPTS
         )
-        self._text = self._get('text_config', dict)
-        # Ids of actions count back from the end of the vocabulary, without its padding.
-        self.words = self._text.get('vocab_size', 0) - self._get('pad_to_multiple_of', int)
-        self.bins = self._get('n_action_bins', int)
+        self._text = self._read_text()
+        padding = self._get('pad_to_multiple_of', int)
+        self.bins = ActionBins(self._text.vocab_size - padding, self._get('n_action_bins', int))
         self.size, self._normalisations = self._read_pictures()
         self._tokenizer = self._read_tokenizer()
 
     def prompt(self, instruction: str) -> list[int]:
         """Return the token ids of an instruction, BOS first and the blank last."""
         text = self._template.format(instruction.lower())
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        ids = [self._tokenizer.token_to_id(BOS), *ids]
+        ids = [BOS, *self._tokenizer.encode(text, add_special_tokens=False).ids]
         return ids if ids[-1] == BLANK else [*ids, BLANK]
 
     def pixels(self, image: Image) -> Array32:
@@ -206,7 +191,16 @@ class PrismaticFolder:
             )
         return table[name]
 
-    def _read_pictures(self) -> tuple[int, list[tuple[Array32, Array32]]]:
+    def _read_text(self) -> LlamaConfig:
+        table = self._get('text_config', dict)
+        try:
+            return llama_config(table)
+        except Exception as error:  # the library's own checks have no common root
+            raise CheckpointError(
+                f'{self._file} has a text_config that is none of Llama: {error}; copy it again.'
+            ) from error
+
+    def _read_pictures(self) -> tuple[int, list[Array32]]:
         """Return the side of the pictures and, for each transformer, means and deviations."""
         file, count = self.path / 'preprocessor_config.json', len(self._families)
         table = read_json(file)
@@ -217,14 +211,13 @@ class PrismaticFolder:
                 {'mean': m, 'std': s} for m, s in zip(table['means'], table['stds'])
             ]
             columns = [
-                tuple(np.array(row[key], np.float32).reshape(3, 1, 1) for key in ('mean', 'std'))
-                for row in rows
+                np.array([row['mean'], row['std']], np.float32).reshape(2, 3, 1, 1) for row in rows
             ]
+            kernels = {row['interpolation'] for row in table.get('tvf_resize_params', ())}
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f'{file} does not say how pictures are normalised ({error!r}); copy it again.'
             ) from error
-        kernels = {row['interpolation'] for row in table.get('tvf_resize_params', ())}
         for what, found, expected in (
             ('image_resize_strategy', table.get('image_resize_strategy'), 'resize-naive'),
             ('input_sizes', len(sizes), 1),
@@ -245,10 +238,11 @@ class PrismaticFolder:
             tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # the Rust library raises nothing narrower
             raise CheckpointError(f'cannot read {file}: {error}. Copy it again.') from error
-        if tokenizer.id_to_token(BLANK) != '▁' or tokenizer.token_to_id(BOS) is None:
+        found = tokenizer.id_to_token(BOS), tokenizer.id_to_token(BLANK)
+        if found != ('<s>', '▁'):
             raise CheckpointError(
-                f'{file} is not the tokenizer of Llama 2: token {BLANK} is '
-                f'{tokenizer.id_to_token(BLANK)!r}, expected a blank. Copy it again.'
+                f"{file} is not the tokenizer of Llama 2: tokens {BOS} and {BLANK} are {found}, "
+                "expected '<s>' and a blank. Copy it again."
             )
         tokenizer.no_truncation()
         tokenizer.no_padding()
