@@ -24,6 +24,10 @@ def test_units_are_declared_and_never_guessed():
         ActionSlice('tool_position', 'mm')
     with pytest.raises(ConfigError, match="'joint_position' is in 'deg', expected 'rad'"):
         StateSlice('joint_position', 'deg')
+    with pytest.raises(ConfigError, match='scale is 0.0, expected a number above 0'):
+        StateSlice('joint_position', 'rad', scale=0.0)
+    with pytest.raises(ConfigError, match="'gripper' has scale 2.0; only joints and positions"):
+        StateSlice('gripper', 'open_fraction', scale=2.0)
 
 
 def test_unknown_kinds_name_the_closest():

@@ -31,7 +31,7 @@ DELTA = ActionSlice(
     ('change', 'finding'),
     [
         ({'images': (ImageSpec('ceiling', 96),)}, "needs camera 'ceiling'.*scene, wrist"),
-        ({'images': (ImageSpec('wrist', 481),)}, 'gives 640x480.*481 px'),
+        ({'images': (ImageSpec('wrist', 641),)}, 'gives 640x480.*641 px'),
         ({'action': ()}, 'declares no action'),
         ({'action': (GRIPPER,)}, 'exactly one of'),
         ({'action': (TOOL, JOINTS)}, 'exactly one of'),
@@ -58,7 +58,7 @@ def test_every_misfit_is_told_at_once():
     'action', [(TOOL,), (JOINTS,), (GRIPPER, JOINTS), (TOOL, GRIPPER), (DELTA,), (SPEED, GRIPPER)]
 )
 def test_what_fits_has_no_finding(action):
-    spec = replace(SPEC, images=(ImageSpec('scene', 480),), action=action)
+    spec = replace(SPEC, images=(ImageSpec('scene', 640),), action=action)
     assert check(ROBOT, spec) == []
     require_fit(ROBOT, spec)
 

@@ -170,8 +170,20 @@ class ActionSlice(Slice):
 class StateSlice(Slice):
     """Consecutive state dimensions of one meaning, as they are at t_obs."""
 
+    scale: float = 1.0  # [unit] that a value of 1 means, of joints and positions: m, rad, rad/s
+
     kinds: ClassVar[Mapping[str, Kind]] = STATE_KINDS
     word: ClassVar[str] = 'state'
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        what = f"state '{self.kind}'"
+        if not 0.0 < self.scale < np.inf:
+            raise ConfigError(f'{what}: scale is {self.scale}, expected a number above 0.')
+        if self.scale != 1.0 and self.kind in ('gripper', 'tool_pose'):
+            raise ConfigError(
+                f'{what} has scale {self.scale}; only joints and positions can have one.'
+            )
 
 
 def width(slices: Sequence[Slice], dof: int) -> int:

@@ -129,7 +129,7 @@ def _pictures(robot: RobotSpec, policy: PolicySpec) -> Iterator[str]:
                 f"policy {policy.name} needs camera '{image.camera}'; robot {robot.name} has "
                 f'{", ".join(sorted(cameras)) or "none"}: add it to the robot file.'
             )
-        elif min(camera.width, camera.height) < image.size:
+        elif max(camera.width, camera.height) < image.size:  # bars fill the shorter side
             yield (
                 f"camera '{image.camera}' gives {camera.width}x{camera.height}, policy "
                 f'{policy.name} wants {image.size} px squares: raise its resolution.'

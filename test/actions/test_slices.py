@@ -134,6 +134,14 @@ def test_relative_undoes_absolute_and_absolute_undoes_relative(part, seed):
     np.testing.assert_allclose(made.relative(again, joints), numbers, atol=1e-6)
 
 
+def test_a_state_is_in_the_unit_that_its_scale_says():
+    degree = np.pi / 180.0
+    joints = StateSlice('joint_position', 'rad', scale=degree)
+    speeds = StateSlice('joint_velocity', 'rad/s', scale=degree)
+    found = codec(GRIPPER, state=(joints, speeds)).state(at(HOME, velocity=HOME / 2.0))
+    np.testing.assert_allclose(found, np.degrees([*HOME, *HOME / 2.0]))
+
+
 @given(seed=SEEDS)
 @settings(deadline=None, max_examples=30)
 def test_a_state_is_what_the_pose_of_the_tool_is_called(seed):

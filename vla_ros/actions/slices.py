@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vla_ros.action_space import ActionSlice, Slice
+from vla_ros.action_space import ActionSlice, StateSlice
 from vla_ros.rotation import from_quaternions, to_quaternions
 from vla_ros.types import Array
 
@@ -13,7 +13,7 @@ from vla_ros.types import Array
 COLUMNS = {'tool_position': 3, 'tool_pose': 7, 'gripper': 1}  # tool_pose: x y z, quaternion xyzw
 
 
-def written(part: Slice, value: Array) -> Array:
+def written(part: StateSlice, value: Array) -> Array:
     """Return where the robot is (C,), as COLUMNS has it, in the numbers of a slice (W,)."""
     if part.turns:
         assert part.rotation is not None
@@ -22,7 +22,7 @@ def written(part: Slice, value: Array) -> Array:
     if part.kind == 'gripper':
         closed, opened = part.ends
         return closed + value * (opened - closed)
-    return value
+    return value / part.scale
 
 
 def absolute(part: ActionSlice, values: Array, anchor: Array, step: float) -> Array:

@@ -33,10 +33,14 @@ def verb(robot: str, policy: str, safety: str, output: Output) -> None:
     period = load_safety(paths.find('safety', safety)).period
     findings = check(robot_spec, policy_spec) + check_rates(robot_spec, policy_spec, period)
     stats = None
-    try:
-        stats = statistics(policy_spec)
-    except VlaError as error:
-        findings.append(str(error))
+    folder = paths.share() / (policy_spec.checkpoint or '')
+    if not folder.is_dir():
+        findings.append(f'checkpoint {folder} is missing: download it, or `vla train`.')
+    else:
+        try:
+            stats = statistics(policy_spec)
+        except VlaError as error:
+            findings.append(str(error))
     if stats is not None:
         findings += check_statistics(robot_spec, policy_spec, *stats)
     hints = []
