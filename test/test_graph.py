@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from vla_ros import config, graph, paths
+from vla_ros.fit import check
 from vla_ros.graph import ARGUMENTS, processes, Topic
 from vla_ros.kinematics import Kinematics
 from vla_ros.robot import Enable, load_robot, RobotSpec
-from vla_ros.spec import check, PolicySpec
+from vla_ros.spec import PolicySpec
 
 ROOT = Path(__file__).resolve().parents[1]
 ROBOTS = sorted((paths.share() / 'config' / 'robots').glob('*.yaml'))

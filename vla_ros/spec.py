@@ -4,75 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-import json
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from vla_ros.errors import (
-    CheckpointError,
-    ConfigError,
-    RobotPolicyMismatch,
-    ShapeError,
-    UnknownNameError,
-)
-from vla_ros.robot import RobotSpec
-from vla_ros.types import Array, frozen
+from vla_ros import config
+from vla_ros.action_space import ActionSlice, StateSlice, width
+from vla_ros.errors import ConfigError, UnknownNameError
 
-# kind -> (unit, number of dimensions; None = one for each arm joint)
-ACTION_KINDS: dict[str, tuple[str, int | None]] = {
-    'tool_position': ('m', 3),  # tool centre point in the base frame
-    'joint_position': ('rad', None),
-    'gripper': ('open_fraction', 1),  # 0 closed, 1 open
-}
-STATE_KINDS: dict[str, tuple[str, int | None]] = {
-    'tool_position': ('m', 3),
-    'joint_position': ('rad', None),
-    'gripper': ('open_fraction', 1),
-}
-REFERENCES = ('absolute', 'observation')  # what an action is relative to
+__all__ = [
+    'ALIGNMENTS', 'DTYPES', 'ActionSlice', 'ImageSpec', 'NoOptions', 'PolicySpec', 'StateSlice',
+    'width',
+]  # fmt: skip
+
 ALIGNMENTS = (
     'hold',  # the newest picture of each camera
     'nearest',  # of each camera the one nearest to the newest picture of the slowest
     'drop',  # as hold, but only pictures that lie within a tolerance
 )
+DTYPES = ('float32', 'bfloat16', 'float16')
+
+T = TypeVar('T')
 
 
 @dataclass(frozen=True)
-class ActionSlice:
-    """Consecutive action dimensions of one meaning."""
-
-    kind: str
-    unit: str
-    relative_to: str = 'absolute'  # 'observation': added to the value at t_obs
-    binary: bool = False  # a gripper that is open or closed; what lies between changes nothing
-
-    def __post_init__(self) -> None:
-        if self.kind not in ACTION_KINDS:
-            raise UnknownNameError('action kind', self.kind, ACTION_KINDS)
-        if self.binary and self.kind != 'gripper':
-            raise ConfigError(f"action '{self.kind}' is binary; only a gripper can be.")
-        if self.relative_to not in REFERENCES:
-            raise UnknownNameError('action reference', self.relative_to, REFERENCES)
-        unit = ACTION_KINDS[self.kind][0]
-        if self.unit != unit:
-            raise ConfigError(f"action '{self.kind}' is in '{self.unit}', expected '{unit}'.")
-
-
-@dataclass(frozen=True)
-class StateSlice:
-    """Consecutive state dimensions of one meaning."""
-
-    kind: str
-    unit: str
-
-    def __post_init__(self) -> None:
-        if self.kind not in STATE_KINDS:
-            raise UnknownNameError('state kind', self.kind, STATE_KINDS)
-        unit = STATE_KINDS[self.kind][0]
-        if self.unit != unit:
-            raise ConfigError(f"state '{self.kind}' is in '{self.unit}', expected '{unit}'.")
+class NoOptions:
+    """Of an adapter that has none."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +37,8 @@ class ImageSpec:
     """One picture that the policy sees."""
 
     camera: str  # name in the robot file
-    size: int  # [px] side of the square after the central crop
+    size: int  # [px] side of the square that the model takes
+    slot: str | None = None  # name of the picture in the model; None: by the order of the file
 
 
 @dataclass(frozen=True)
@@ -101,6 +59,10 @@ class PolicySpec:
     strategy_options: Mapping[str, Any] = field(default_factory=dict)
     alignment: str = 'hold'  # which pictures of several cameras go together, of ALIGNMENTS
     alignment_tolerance: float = 0.05  # [s] between the pictures of one observation, for 'drop'
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the adapter, see `read_options`
+    device: str = 'cpu'  # where the model runs, as torch writes it: 'cuda', 'cuda:1'
+    dtype: str = 'float32'  # of its weights, of DTYPES
+    unnorm_key: str | None = None  # whose statistics count, where a checkpoint has several
 
     def __post_init__(self) -> None:
         if self.alignment not in ALIGNMENTS:
@@ -115,6 +77,14 @@ class PolicySpec:
                 f'policy {self.name}: replan_steps is {self.replan_steps}, expected 1 to '
                 f'{self.horizon} (horizon).'
             )
+        if self.dtype not in DTYPES:
+            raise UnknownNameError('dtype', self.dtype, DTYPES, f'policy {self.name}')
+        slots = [image.slot for image in self.images if image.slot is not None]
+        if slots and (len(slots) != len(self.images) or len(set(slots)) != len(slots)):
+            raise ConfigError(
+                f'policy {self.name}: slots are {slots} for {len(self.images)} images, expected '
+                'a different one for each, or none.'
+            )
         if not self.step > 0.0:
             raise ConfigError(f'policy {self.name}: step is {self.step} s, expected more than 0.')
 
@@ -123,86 +93,11 @@ class PolicySpec:
         """Age [s] at which a chunk is replaced although the filter holds the plan clock."""
         return 2.0 * self.replan_steps * self.step
 
+    def read_options(self, cls: type[T]) -> T:
+        """Return `options` as the frozen dataclass in which an adapter declares its own.
 
-def width(slices: tuple[ActionSlice, ...] | tuple[StateSlice, ...], dof: int) -> int:
-    """Return how many dimensions the slices take on a robot with `dof` arm joints."""
-    kinds = {**ACTION_KINDS, **STATE_KINDS}
-    return sum(kinds[s.kind][1] or dof for s in slices)
-
-
-@dataclass(frozen=True)
-class NormStats:
-    """Mean and standard deviation of one vector, as the checkpoint was trained with."""
-
-    mean: Array  # (A,), or (T, A) where each step of the horizon has statistics of its own
-    std: Array  # like mean, every entry > 0
-
-    def __post_init__(self) -> None:
-        axes = (None,) * max(1, np.ndim(self.mean))
-        object.__setattr__(self, 'mean', frozen(self.mean, axes, 'NormStats.mean'))
-        object.__setattr__(self, 'std', frozen(self.std, self.mean.shape, 'NormStats.std'))
-        if not (np.isfinite([self.mean, self.std]).all() and (self.std > 0.0).all()):
-            raise CheckpointError('normalisation statistics must be finite with std > 0.')
-
-    def normalize(self, value: Array) -> Array:
-        """Return (value - mean) / std."""
-        return (value - self.mean) / self.std
-
-    def denormalize(self, value: Array) -> Array:
-        """Return value * std + mean, the inverse of `normalize`."""
-        return value * self.std + self.mean
-
-
-def load_norm_stats(path: Path) -> dict[str, NormStats]:
-    """Read `norm_stats.json`: {'norm_stats': {'state': {mean, std}, 'actions': {...}}}.
-
-    Raises:
-        CheckpointError: The file is missing, damaged or lacks a key.
-    """
-    try:
-        table = json.loads(Path(path).read_text(encoding='utf-8'))['norm_stats']
-        return {
-            key: NormStats(table[key]['mean'], table[key]['std']) for key in ('state', 'actions')
-        }
-    except (OSError, ValueError, KeyError, TypeError, ShapeError, CheckpointError) as error:
-        raise CheckpointError(
-            f'{path} does not hold normalisation statistics ({error!r}); expected '
-            "{'norm_stats': {'state': {'mean', 'std'}, 'actions': {...}}}."
-        ) from error
-
-
-def check(robot: RobotSpec, policy: PolicySpec) -> list[str]:
-    """Return what of a policy does not fit a robot, each with its cure; empty if it fits."""
-    findings = []
-    cameras = {camera.name: camera for camera in robot.cameras}
-    for image in policy.images:
-        camera = cameras.get(image.camera)
-        if camera is None:
-            findings.append(
-                f"policy {policy.name} needs camera '{image.camera}'; robot {robot.name} has "
-                f'{", ".join(sorted(cameras)) or "none"}: add it to the robot file.'
-            )
-        elif min(camera.width, camera.height) < image.size:
-            findings.append(
-                f"camera '{image.camera}' gives {camera.width}x{camera.height}, policy "
-                f'{policy.name} wants {image.size} px squares: raise its resolution.'
-            )
-    if not policy.action:
-        findings.append(f'policy {policy.name} declares no action: add its slices.')
-    kinds = [s.kind for s in policy.action]
-    for kind in sorted({k for k in kinds if kinds.count(k) > 1}):
-        findings.append(f'policy {policy.name} declares {kind} more than once: keep one slice.')
-    moves = set(kinds) & {'tool_position', 'joint_position'}
-    if len(moves) != 1:
-        findings.append(
-            f'policy {policy.name} must move the arm by exactly one of tool_position and '
-            f'joint_position, found {sorted(moves) or "none"}.'
-        )
-    return findings
-
-
-def require_fit(robot: RobotSpec, policy: PolicySpec) -> None:
-    """Raise RobotPolicyMismatch with every finding of `check`, if there is one."""
-    findings = check(robot, policy)
-    if findings:
-        raise RobotPolicyMismatch('\n'.join(findings))
+        Raises:
+            UnknownNameError: An option is not a field of it.
+            ConfigError: One is missing, has the wrong type or a value that makes no sense.
+        """
+        return config.build(cls, self.options, f'policy {self.name}: options')

@@ -13,8 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / 'vla_ros'
 
-GROUND = {'types', 'errors', 'config', 'paths', 'status', 'obstacle', 'mark', 'kinematics'}
-SPECS = GROUND | {'robot', 'spec', 'graph'}
+GROUND = {
+    'types', 'errors', 'config', 'paths', 'status', 'obstacle', 'mark', 'statistics', 'rotation',
+    'action_space', 'kinematics',
+}  # fmt: skip
+SPECS = GROUND | {'robot', 'spec', 'graph', 'fit'}
 CORES = {'actions', 'safety', 'drivers', 'sim', 'bags', 'models', 'policies'}
 
 # A room is a module or a folder right under vla_ros/; each may import itself and these.
@@ -27,9 +30,13 @@ MAY_IMPORT = {
     'status': {'types', 'errors'},
     'obstacle': {'types', 'errors'},
     'mark': {'types', 'errors'},
+    'statistics': {'types', 'errors'},
+    'rotation': {'types', 'errors'},
+    'action_space': {'errors', 'rotation'},
     'kinematics': GROUND,
     'robot': GROUND,
     'spec': GROUND | {'robot'},
+    'fit': GROUND | {'robot', 'spec'},
     'graph': GROUND | {'robot'},
     'supervisor': SPECS,
     'actions': SPECS,
@@ -58,7 +65,10 @@ LIBRARIES = {
     'launch': set(),
     'launch_ros': set(),
 }
-PURE = {'types', 'errors', 'robot', 'spec', 'graph', 'kinematics', 'actions', 'safety', 'drivers'}
+PURE = {
+    'types', 'errors', 'statistics', 'rotation', 'action_space', 'robot', 'spec', 'fit', 'graph',
+    'kinematics', 'actions', 'safety', 'drivers',
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

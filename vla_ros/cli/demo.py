@@ -13,8 +13,9 @@ import click
 from vla_ros import config, paths
 from vla_ros.cli.options import json_option, launch_options
 from vla_ros.cli.output import Output, plain
+from vla_ros.fit import require_fit
 from vla_ros.robot import load_robot
-from vla_ros.spec import PolicySpec, require_fit
+from vla_ros.spec import PolicySpec
 
 if TYPE_CHECKING:
     from vla_ros.nodes.client import Client, Progress

@@ -16,11 +16,12 @@ from vla_ros.cli.session import Session, session
 from vla_ros.errors import NodeError
 from vla_ros.evaluation.metrics import NEAR, Outcome
 from vla_ros.evaluation.suite import load_suite
+from vla_ros.fit import require_fit
 from vla_ros.kinematics import Kinematics
 from vla_ros.robot import load_robot
 from vla_ros.sim.layout import REST_HEIGHT
 from vla_ros.sim.tasks import Episode, surface_distance
-from vla_ros.spec import PolicySpec, require_fit
+from vla_ros.spec import PolicySpec
 from vla_ros.status import RunCode
 from vla_ros.types import Array
 

@@ -12,8 +12,9 @@ import sys
 
 from vla_ros import config, paths
 from vla_ros.errors import VlaError
+from vla_ros.fit import check
 from vla_ros.robot import load_robot, RobotSpec
-from vla_ros.spec import check, PolicySpec
+from vla_ros.spec import PolicySpec
 
 PYTHON = ((3, 10), (3, 13))  # oldest and newest that is supported
 # distribution -> what cannot be done without it
@@ -119,6 +120,6 @@ def _files() -> list[Finding]:
         detail = f'fits {", ".join(fits)}' if fits else 'fits no robot'
         cure = f'vla check ROBOT {file.stem}'
         if policy.checkpoint and not (paths.share() / policy.checkpoint).is_dir():
-            fits, detail, cure = [], f'checkpoint {policy.checkpoint} is missing', 'vla train'
+            detail += f'; its checkpoint {policy.checkpoint} is not here'  # large ones are not
         found.append(Finding(f'policy {file.stem}', bool(fits), detail, cure))
     return found
