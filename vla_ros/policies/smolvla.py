@@ -13,7 +13,14 @@ from transformers import PreTrainedTokenizerFast, SmolVLMConfig
 from vla_ros import paths
 from vla_ros.errors import CheckpointError
 from vla_ros.models.sampler import Velocity
-from vla_ros.models.smolvla import renamed, SmolVLA, SmolVLAConfig, SmolVLAVelocity, VLMS
+from vla_ros.models.smolvla import (
+    renamed,
+    SmolVLA,
+    SmolVLAConfig,
+    SmolVLAVelocity,
+    STACKS,
+    VLMS,
+)
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy, padded
 from vla_ros.policies.lerobot import (
@@ -23,10 +30,10 @@ from vla_ros.policies.lerobot import (
     OLD_PREFIXES,
     read_folder,
 )
-from vla_ros.policies.loading import checkpoint, load, read_json, read_tensors, require_equal
-from vla_ros.policies.lora import adapted
+from vla_ros.policies.loading import checkpoint, load, read_json, require_equal
 from vla_ros.policies.pi_layout import arranged
 from vla_ros.policies.pictures import Letterbox
+from vla_ros.policies.weights import WeightOptions
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
 from vla_ros.statistics import Statistics
@@ -43,12 +50,15 @@ REFUSED: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class SmolVLAOptions:
-    """What a policy file may say under `options:`; folders as `checkpoint:`."""
+class SmolVLAOptions(WeightOptions):
+    """What a policy file may say under `options:`; folders as `checkpoint:`.
+
+    What LeRobot writes beside an adapter (`lora`), such as its statistics, goes before what the
+    checkpoint has.
+    """
 
     tokenizer: str | None = None  # folder of tokenizer.json; None: in the checkpoint
     vlm: str | None = None  # folder of the VLM's config.json; None: the VLM is known by its name
-    lora: str | None = None  # folder of an adapter; what else it holds goes before the checkpoint
 
 
 class SmolVLAPolicy(FlowPolicy):
@@ -84,9 +94,7 @@ class SmolVLAPolicy(FlowPolicy):
         require_equal(spec, path, [('horizon', spec.horizon, config.horizon)])
         self._images = arranged(spec, path, folder.cameras, optional=(), size=side)
         self._tokenizer = _tokenizer(path, table, options, config.vlm.text_config.vocab_size)
-        tensors = read_tensors(path)
-        if options.lora is not None:
-            tensors = adapted(tensors, paths.share() / options.lora)
+        tensors = options.read(path)
         weights = {n: v for n, v in tensors.items() if not n.startswith(OLD_PREFIXES)}
         self._model = load(
             lambda: SmolVLA(config),
@@ -95,6 +103,7 @@ class SmolVLAPolicy(FlowPolicy):
             dtype=getattr(torch, spec.dtype),
             device=spec.device,
         )
+        options.round(self._model, STACKS, path)
         self._letterbox = Letterbox(side, 'bilinear', sides='left-top')
         super().__init__(
             spec,
