@@ -17,7 +17,7 @@ from vla_ros.models.pi_weights import (
 from vla_ros.models.sampler import Velocity
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy
-from vla_ros.policies.loading import checkpoint, load, read_tensors
+from vla_ros.policies.loading import checkpoint, load
 from vla_ros.policies.pi_layout import (
     Family,
     find_layout,
@@ -60,7 +60,7 @@ class Pi05Policy(FlowPolicy):
         find_layout(folder, FAMILY)
         tensors = {
             name.replace('action_time_mlp_', 'time_mlp_'): value
-            for name, value in standard_names(read_tensors(folder)).items()
+            for name, value in standard_names(options.read(folder)).items()
             if name not in UNUSED
         }
         vlm = paligemma_config(tensors)
@@ -76,6 +76,7 @@ class Pi05Policy(FlowPolicy):
         self._model = load(
             lambda: Pi05(config), tensors, folder, dtype=self._dtype, device=spec.device
         )
+        options.round(self._model, ('vlm', 'expert'), folder)
         super().__init__(
             spec,
             robot,

@@ -28,6 +28,7 @@ from vla_ros.policies.loading import (
 from vla_ros.policies.pi_statistics import openpi_statistics, PROCESSOR, transformers_statistics
 from vla_ros.policies.pictures import Letterbox
 from vla_ros.policies.prompts import Words
+from vla_ros.policies.weights import WeightOptions
 from vla_ros.spec import ImageSpec, PolicySpec, width
 from vla_ros.statistics import Statistics
 from vla_ros.types import Array
@@ -56,7 +57,7 @@ class Family:
 
 
 @dataclass(frozen=True)
-class PiOptions:
+class PiOptions(WeightOptions):
     """What a policy file may say under `options:`."""
 
     tokenizer: str | None = None  # folder of tokenizer.json, as `checkpoint:`; None: within that

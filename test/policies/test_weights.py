@@ -1,0 +1,136 @@
+"""What a policy file may do to weights, for each adapter: against files in which it is done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import json
+
+import numpy as np
+import openvla_layout
+import pi_layouts
+import pytest
+from safetensors.torch import load_file, save_file
+import torch
+
+from vla_ros import paths
+from vla_ros.errors import CheckpointError
+from vla_ros.policies.registry import create
+from vla_ros.robot import load_robot
+from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
+from vla_ros.types import Frame, JointState, Observation
+
+ROBOT = load_robot(paths.find('robots', 'panda'))
+JOINTS = PolicySpec(
+    name='tiny',
+    adapter='pi0',
+    images=(ImageSpec('scene', 28, 'base_0_rgb'),),
+    state=(StateSlice('joint_position', 'rad'), StateSlice('gripper', 'open_fraction')),
+    action=(ActionSlice('joint_position', 'rad'), ActionSlice('gripper', 'open_fraction')),
+    step=0.1,
+    horizon=pi_layouts.SIZES.horizon,
+    replan_steps=3,
+)
+TOOL = replace(
+    JOINTS,
+    images=(ImageSpec('scene', 28),),
+    state=(),
+    action=(
+        ActionSlice(
+            'tool_delta', 'm_rad', 'previous', rotation='euler_xyz', frame='base', scale=0.02
+        ),
+        ActionSlice('gripper', 'open_fraction'),
+    ),
+    horizon=1,
+    replan_steps=1,
+    strategy='synchronous',
+    unnorm_key='bridge_orig',
+)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def write_openpi(folder):
+    pi_layouts.write_openpi(folder, 'pi0', pi_layouts.statistics(8, 8))
+
+
+def write_lerobot(folder):
+    pi_layouts.write_lerobot(folder, 'pi05', pi_layouts.statistics(8, 8))
+
+
+# adapter -> policy file, how its checkpoint is written, a weight of it
+CASES = {
+    'pi0': (JOINTS, write_openpi, 'gemma_expert.model.layers.1.mlp.up_proj'),
+    'pi05': (JOINTS, write_lerobot, 'gemma_expert.model.layers.1.self_attn.v_proj'),
+    'openvla': (TOOL, openvla_layout.write_openvla, 'language_model.model.layers.0.mlp.up_proj'),
+}
+
+
+def observation(seed: int) -> Observation:
+    image = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    position = np.append(np.array(ROBOT.home), ROBOT.gripper.open)
+    joints = JointState(3.0, position, 0.0 * position)
+    return Observation(3.0, {'scene': Frame(3.0, image)}, joints, 'put it there')
+
+
+def answers(adapter: str, folder, **options) -> np.ndarray:
+    spec = replace(CASES[adapter][0], adapter=adapter, checkpoint=str(folder), options=options)
+    policy = create(spec, ROBOT)
+    policy.reset('put it there', seed=5)
+    return np.stack([policy.infer(observation(seed)).actions for seed in range(4)])
+
+
+def find(folder, ending: str):
+    """Return the file, the name and all tensors of the file that has the weight."""
+    for file in sorted(folder.glob('*.safetensors')):
+        tensors = load_file(file)
+        for name in tensors:
+            if name.endswith(f'{ending}.weight'):
+                return file, name, tensors
+    raise AssertionError(ending)
+
+
+@pytest.mark.parametrize('adapter', CASES)
+def test_an_adapter_gives_what_the_changed_file_gives(tmp_path, adapter):
+    _, write, ending = CASES[adapter]
+    folder, lora = tmp_path / 'checkpoint', tmp_path / 'lora'
+    folder.mkdir()
+    lora.mkdir()
+    write(folder)
+    file, name, tensors = find(folder, ending)
+    out, inn = tensors[name].shape
+    generator = torch.Generator().manual_seed(0)
+    b = torch.randn(out, 2, generator=generator)
+    a = torch.randn(2, inn, generator=generator)
+    root = f'base_model.model.{name.removesuffix(".weight")}'
+    parts = {f'{root}.lora_A.weight': a, f'{root}.lora_B.weight': b}
+    save_file(parts, lora / 'adapter_model.safetensors')
+    config = {'peft_type': 'LORA', 'r': 2, 'lora_alpha': 1, 'init_lora_weights': True}
+    (lora / 'adapter_config.json').write_text(json.dumps(config), encoding='utf-8')
+    plain = answers(adapter, folder)
+    found = answers(adapter, folder, lora=str(lora))
+    save_file({**tensors, name: tensors[name].float() + 0.5 * b @ a}, file)
+    np.testing.assert_allclose(found, answers(adapter, folder), atol=1e-6)
+    assert np.abs(found - plain).max() > 1e-4
+    with pytest.raises(CheckpointError, match='adapter_config.json'):
+        answers(adapter, folder, lora=str(tmp_path))
+
+
+@pytest.mark.parametrize('adapter', CASES)
+def test_eight_bits_change_little_and_are_told(tmp_path, adapter, caplog):
+    folder = tmp_path / 'checkpoint'
+    folder.mkdir()
+    CASES[adapter][1](folder)
+    plain = answers(adapter, folder)
+    with caplog.at_level('INFO'):
+        rounded = answers(adapter, folder, weights='int8')
+    assert str(folder) in caplog.text and 'relative error of their weights' in caplog.text
+    assert np.isfinite(rounded).all()
+    if adapter != 'openvla':  # whose words may be others by a rounding
+        gap = np.abs(rounded - plain).max()
+        assert 1e-6 < gap < 0.1 * np.abs(plain - plain.mean()).max()
