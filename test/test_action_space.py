@@ -98,6 +98,22 @@ def test_what_makes_no_sense_is_refused(values, message):
         ActionSlice(*values)
 
 
+def test_near_names_one_of_the_numbers_of_a_pose():
+    pose = ActionSlice('tool_pose', 'm_rad', rotation='axis_angle', near=(3.1, 0.0, 0.0))
+    for change, message in (
+        ({'near': (3.1, 0.0)}, r'near is \(3.1, 0.0\), expected 3 numbers'),
+        ({'near': (3.1, 0.0, float('nan'))}, 'expected 3 numbers'),
+        ({'rotation': 'rotation_6d', 'unit': 'm'}, 'in angles or quaternions'),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            replace(pose, **change)
+    with pytest.raises(ConfigError, match='near goes with a tool_pose'):
+        replace(DELTA, near=(0.0, 0.0, 0.0))
+    data = {'kind': 'tool_pose', 'unit': 'm_rad', 'rotation': 'axis_angle', 'near': [3.1, 0, 0]}
+    assert config.build(ActionSlice, data, 'some.yaml') == pose
+    assert config.build(StateSlice, data, 'some.yaml').near == pose.near
+
+
 @pytest.mark.parametrize('ends', [(1.0, 1.0), (None, 1.0), (0.0, None), (0.0, float('nan'))])
 def test_a_gripper_range_has_two_different_ends(ends):
     with pytest.raises(ConfigError, match="in 'range' has closed"):

@@ -186,6 +186,18 @@ def test_a_delta_in_the_base_frame_multiplies_from_the_left_in_the_tool_frame_fr
             r, p = after
 
 
+def test_near_holds_for_states_and_for_what_a_policy_is_shown_of_its_plan():
+    """At home the tool hangs down, and its roll is pi or -pi by rounding."""
+    pose = ActionSlice('tool_pose', 'm_rad', rotation='euler_xyz', near=(-3.1, 0.0, 0.0))
+    state = StateSlice('tool_pose', 'm_rad', rotation='euler_xyz', near=(3.1, 0.0, 0.0))
+    made = codec(pose, state=(state,))
+    for turn in (0.01, -0.01):
+        joints = at(HOME + [0.0, 0.0, turn, 0.0, turn, turn, 0.0])
+        assert made.state(joints)[3] == pytest.approx(np.pi, abs=0.1)
+        shown = made.relative(made.action(joints.position)[None], joints)
+        assert shown[0, 3] == pytest.approx(-np.pi, abs=0.1)
+
+
 def test_joint_velocities_are_integrated_and_deltas_are_added_up():
     rng = np.random.default_rng(2)
     speed = rng.normal(size=(5, 7))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +152,12 @@ class Codec:
     @property
     def held(self) -> NDArray[np.bool_]:
         """Which dimensions (C,) of an absolute action are never interpolated: grippers'."""
-        return self._of_kinds({'gripper': [1.0]}) == 1.0
+        return self.spread(0.0, 0.0, 1.0) == 1.0
+
+    @property
+    def scale(self) -> Array:
+        """Differences (C,) that count alike: 0.1 m, 0.3 rad, an open gripper for a closed one."""
+        return self.spread(0.1, 0.3, 1.0)
 
     @property
     def turns(self) -> tuple[int, ...]:
@@ -161,24 +166,23 @@ class Codec:
         kinds = (part.absolute_kind for part in self.policy.action)
         return tuple(int(end) + 3 for end, kind in zip(ends, kinds) if kind == 'tool_pose')
 
-    @property
-    def scale(self) -> Array:
-        """Differences (C,) that count alike: 0.1 m, 0.3 rad, an open gripper for a closed one.
+    def spread(self, length: float, angle: float, opening: float) -> Array:
+        """Return a number for each dimension (C,) of a difference between absolute actions.
 
-        They are differences as `strategies.base.apart` has them, three angles for a quaternion.
+        It is a difference as `strategies.base.apart` has it, with three angles for a quaternion.
+
+        Args:
+            length: Of tool positions [m].
+            angle: Of joints and rotations [rad].
+            opening: Of grippers, 0 to 1.
         """
-        return self._of_kinds({
-            'tool_position': [0.1] * 3,
-            'tool_pose': [0.1] * 3 + [0.3] * 4,
-            'joint_position': [0.3] * self.robot.dof,
-            'gripper': [1.0],
-        })  # fmt: skip
-
-    def _of_kinds(self, table: Mapping[str, Sequence[float]]) -> Array:
-        parts = zip(self.policy.action, self._columns)
-        return np.concatenate(
-            [np.empty(0), *(table.get(p.absolute_kind, np.zeros(size)) for p, size in parts)]
-        )
+        table = {
+            'tool_position': [length] * 3,
+            'tool_pose': [length] * 3 + [angle] * 4,
+            'joint_position': [angle] * self.robot.dof,
+            'gripper': [opening],
+        }
+        return np.array([x for part in self.policy.action for x in table[part.absolute_kind]])
 
     def _checked(self, actions: Array, widths: list[int], source: str) -> Array:
         if actions.shape[1] != sum(widths):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vla_ros.actions.curve import cubics_of, spline_slopes
 from vla_ros.errors import ShapeError
-from vla_ros.rotation import between, mean, slerp
+from vla_ros.rotation import between, mean, slerp, turned
 from vla_ros.types import Array, frozen
 
 # Plan times that are nearer than this are one instant: stamps are float seconds since 1970, which
@@ -114,6 +114,15 @@ def apart(first: Array, second: Array, turns: tuple[int, ...]) -> Array:
     for column in turns:
         q = slice(column, column + 4)
         found[:, q] = np.pad(between(second[:, q], first[:, q]), ((0, 0), (0, 1)))
+    return found
+
+
+def displaced(actions: Array, way: Array, turns: tuple[int, ...]) -> Array:
+    """Return actions (T, C) moved by a way (T, C), so that `apart` from before is that way."""
+    found = actions + way
+    for column in turns:
+        q = slice(column, column + 4)
+        found[:, q] = turned(actions[:, q], way[:, column : column + 3])
     return found
 
 
