@@ -63,11 +63,20 @@ def write_lerobot(folder):
     pi_layouts.write_lerobot(folder, 'pi05', pi_layouts.statistics(8, 8))
 
 
+def write_oft(folder):
+    openvla_layout.write_oft(folder, state=None)
+
+
 # adapter -> policy file, how its checkpoint is written, a weight of it
 CASES = {
     'pi0': (JOINTS, write_openpi, 'gemma_expert.model.layers.1.mlp.up_proj'),
     'pi05': (JOINTS, write_lerobot, 'gemma_expert.model.layers.1.self_attn.v_proj'),
     'openvla': (TOOL, openvla_layout.write_openvla, 'language_model.model.layers.0.mlp.up_proj'),
+    'openvla_oft': (
+        replace(TOOL, horizon=5, replan_steps=5, unnorm_key=None),
+        write_oft,
+        'vision_backbone.featurizer.blocks.0.attn.qkv',
+    ),
 }
 
 
