@@ -402,9 +402,13 @@ WRONG = {
     'option': ({'options': {'tokeniser': 'x'}}, UnknownNameError, "Did you mean 'tokenizer'"),
     'kind of option': ({'options': {'tokenizer': 3}}, ConfigError, 'tokenizer'),
     'unknown VLM': ({'options': {}}, CheckpointError, "'Some/TinyVLM', whose sizes .* 'options:"),
+    'device that is not there': (
+        {'device': 'cuda:77'}, PolicyError, "to device 'cuda:77': .* such as 'cpu'",
+    ),
+    'no device': ({'device': 'gpu'}, PolicyError, "moved to device 'gpu'"),
     'no checkpoint': ({'checkpoint': None}, CheckpointError, "add 'checkpoint:'"),
     'no folder': ({'checkpoint': '/nowhere'}, CheckpointError, 'is not a folder'),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize('name', WRONG)

@@ -14,7 +14,7 @@ import torch
 
 from vla_ros import paths
 from vla_ros.errors import CheckpointError
-from vla_ros.policies.registry import create
+from vla_ros.policies.registry import create, statistics
 from vla_ros.robot import load_robot
 from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
 from vla_ros.types import Frame, JointState, Observation
@@ -143,3 +143,13 @@ def test_eight_bits_change_little_and_are_told(tmp_path, adapter, caplog):
     if adapter != 'openvla':  # whose words may be others by a rounding
         gap = np.abs(rounded - plain).max()
         assert 1e-6 < gap < 0.1 * np.abs(plain - plain.mean()).max()
+
+
+def test_statistics_beside_an_adapter_are_those_of_its_data(tmp_path):
+    folder, lora = tmp_path / 'checkpoint', tmp_path / 'lora'
+    write_lerobot(folder)
+    own = pi_layouts.statistics(8, 8, seed=2)
+    pi_layouts.write_lerobot(lora, 'pi05', own)
+    spec = replace(JOINTS, adapter='pi05', checkpoint=str(folder), options={'lora': str(lora)})
+    for stats, name in zip(statistics(spec), ('state', 'actions')):
+        np.testing.assert_allclose(stats.low, own[name]['q01'], rtol=1e-6)

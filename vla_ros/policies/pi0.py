@@ -20,7 +20,7 @@ from vla_ros.models.pi_weights import (
 from vla_ros.models.sampler import Velocity
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy, padded
-from vla_ros.policies.loading import checkpoint, load, load_pretrained
+from vla_ros.policies.loading import checkpoint, load, load_pretrained, placed
 from vla_ros.policies.pi_layout import (
     Family,
     find_layout,
@@ -71,7 +71,7 @@ class Pi0(FlowPolicy):
             model = load_pretrained(PI0ForConditionalGeneration, folder, dtype=dtype)
             size = model.config.vlm_config.vision_config.image_size
             self._given = read(spec, FAMILY, robot.dof, size, options)
-            self._model = model.to(spec.device)
+            self._model = placed(model, spec.device)
         else:
             tensors = standard_names(options.read(folder))
             vlm = paligemma_config(tensors)

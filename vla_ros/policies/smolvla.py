@@ -25,6 +25,7 @@ from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy, padded
 from vla_ros.policies.lerobot import (
     CONFIG,
+    described,
     find_tokenizer,
     LeRobotFolder,
     OLD_PREFIXES,
@@ -51,11 +52,7 @@ REFUSED: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class SmolVLAOptions(WeightOptions):
-    """What a policy file may say under `options:`; folders as `checkpoint:`.
-
-    What LeRobot writes beside an adapter (`lora`), such as its statistics, goes before what the
-    checkpoint has.
-    """
+    """What a policy file may say under `options:`; folders as `checkpoint:`."""
 
     tokenizer: str | None = None  # folder of tokenizer.json; None: in the checkpoint
     vlm: str | None = None  # folder of the VLM's config.json; None: the VLM is known by its name
@@ -141,12 +138,7 @@ class SmolVLAPolicy(FlowPolicy):
 
 
 def _folder(spec: PolicySpec) -> LeRobotFolder:
-    """Read the checkpoint's configuration and statistics, or those of its adapter's own data."""
-    folder = checkpoint(spec)
-    lora = spec.read_options(SmolVLAOptions).lora
-    if lora is not None and (paths.share() / lora / CONFIG).is_file():
-        folder = paths.share() / lora
-    return read_folder(folder, 'smolvla', steps=(NEWLINE,), unnorm_key=spec.unnorm_key)
+    return read_folder(described(spec), 'smolvla', steps=(NEWLINE,), unnorm_key=spec.unnorm_key)
 
 
 def _network(path: Path, table: Mapping[str, Any], options: SmolVLAOptions) -> SmolVLAConfig:
