@@ -42,7 +42,10 @@ def test_what_is_a_multiple_of_the_scale_stays_exact():
 def test_the_type_of_the_activations_stays():
     small = Int8Linear(layer().bfloat16())
     found = small(torch.randn(2, 40).bfloat16())
-    assert found.dtype == torch.bfloat16 and small.scale.dtype == torch.bfloat16
+    assert found.dtype == torch.bfloat16 and small.weight.dtype == torch.bfloat16
+    exact = layer().bfloat16().float()
+    gap = (Int8Linear(exact).weight - small.weight.float()).abs()
+    assert (gap <= 2**-8 * small.weight.float().abs()).all()  # the scale itself is not rounded
 
 
 def test_gradients_pass_through_it():

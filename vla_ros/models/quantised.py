@@ -39,21 +39,22 @@ class Int8Linear(nn.Module):
     def __init__(self, layer: nn.Linear) -> None:
         """Round the weights of a layer."""
         super().__init__()
-        weight = layer.weight.detach()
-        scale = weight.float().abs().amax(dim=1, keepdim=True) / LEVELS
+        weight = layer.weight.detach().float()
+        scale = weight.abs().amax(dim=1) / LEVELS
         scale = torch.where(scale > 0.0, scale, 1.0)  # a row of zeros
-        self.register_buffer('q', (weight.float() / scale).round().to(torch.int8))
-        self.register_buffer('scale', scale[:, 0].to(weight.dtype))
+        self.register_buffer('q', (weight / scale[:, None]).round().to(torch.int8))
+        self.register_buffer('scale', scale)  # float32: bfloat16 would be as coarse as q
         self.bias = layer.bias
+        self._dtype = layer.weight.dtype
 
     @property
     def weight(self) -> Tensor:
-        """Return s q (out, in)."""
-        return self.q.to(self.scale.dtype) * self.scale[:, None]
+        """Return s q (out, in) in the type of the layer."""
+        return (self.q * self.scale[:, None]).to(self._dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y (..., out) in the type of x."""
-        y = linear(x, self.q.to(x.dtype)) * self.scale
+        y = (linear(x, self.q.to(x.dtype)) * self.scale).to(x.dtype)
         return y if self.bias is None else y + self.bias
 
 

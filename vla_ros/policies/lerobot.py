@@ -137,8 +137,8 @@ def described(spec: PolicySpec) -> Path:
     data that the adapter was not trained on.
     """
     lora = spec.options.get('lora')
-    if lora is not None and (paths.share() / lora / CONFIG).is_file():
-        return paths.share() / lora
+    if lora is not None and (paths.share() / str(lora) / CONFIG).is_file():
+        return paths.share() / str(lora)
     return checkpoint(spec)
 
 

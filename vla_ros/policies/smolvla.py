@@ -41,7 +41,8 @@ from vla_ros.statistics import Statistics
 from vla_ros.types import Observation
 
 NEWLINE = 'smolvla_new_line_processor'  # LeRobot's step that ends the words
-# What a checkpoint may ask for and is not here, and the value that asks for nothing.
+# What a checkpoint may ask for that is not implemented, and the value that asks for nothing.
+# prefix_length, pad_language_to and empty_cameras add padding that nobody sees: left out.
 REFUSED: Mapping[str, Any] = {
     'adapt_to_pi_aloha': False,
     'use_delta_joint_actions_aloha': False,
