@@ -15,7 +15,7 @@ from torch import Tensor
 HEAD_DIM = 256
 SPECIAL = ('<pad>', '<eos>', '<bos>', '<unk>')  # numbers 0 to 3 of PaliGemma's words
 TAIL = 128  # words at the end that FAST does not use
-FAST = 300  # words before them that it may use
+FAST = 380  # words before them that it may use
 TEXT = [chr(c) for c in range(33, 127)] + ['▁', '\n']
 MERGES = ['Ac', 'Act', 'Acti', 'Actio', 'Action']
 WORDS = [

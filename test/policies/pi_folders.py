@@ -7,8 +7,11 @@ from pathlib import Path
 
 from lerobot_layout import features, write_config, write_pipelines
 import numpy as np
-from pi_layout import MERGES, SIZES, SPECIAL, weights, WORDS
+from pi_layout import FAST, MERGES, SIZES, SPECIAL, weights, WORDS
 from safetensors.torch import save_file
+from tokenizers import ByteLevelBPETokenizer
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
 
 CAMERAS = ('base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb')
 
@@ -123,4 +126,20 @@ def write_lerobot(
     write_pipelines(folder, table, named, MODES[kind], STEPS[kind])
     (folder / 'tokenizer').mkdir()
     write_tokenizer(folder / 'tokenizer')
+    return folder
+
+
+def write_fast(folder: Path, texts: list[str], **config) -> Path:
+    """Write physical-intelligence/fast's two files; its BPE is trained on the texts' bytes."""
+    folder.mkdir(parents=True)
+    bpe = ByteLevelBPETokenizer()
+    trainer = BpeTrainer(
+        vocab_size=FAST, min_frequency=2, show_progress=False, special_tokens=[],
+        initial_alphabet=ByteLevel.alphabet(), max_token_length=10000,
+    )  # fmt: skip
+    bpe._tokenizer.train_from_iterator(texts, trainer=trainer)
+    bpe.save(str(folder / 'tokenizer.json'))
+    table = {'processor_class': 'UniversalActionProcessor', 'scale': 10, 'min_token': -354,
+             'vocab_size': FAST, 'time_horizon': None, 'action_dim': None, **config}  # fmt: skip
+    (folder / 'processor_config.json').write_text(json.dumps(table), encoding='utf-8')
     return folder
