@@ -7,16 +7,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-from pi_layouts import (
-    SIZES,
-    statistics,
-    weights,
-    WORDS,
-    write_lerobot,
-    write_openpi,
-    write_tokenizer,
-)
-from pi_oracle import flow
+from pi_folders import statistics, write_lerobot, write_openpi, write_tokenizer
+from pi_layout import SIZES, weights, WORDS
+from pi_reference import flow
 from picture_oracle import letterbox
 import torch
 from transformers import PI0ForConditionalGeneration

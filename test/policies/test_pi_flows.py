@@ -18,8 +18,8 @@ from pi_cases import (
     spec,
     write,
 )
-from pi_layouts import SIZES, weights
-from pi_oracle import flow
+from pi_layout import SIZES, weights
+from pi_reference import flow
 import pytest
 from safetensors.torch import load_file, save_file
 import torch

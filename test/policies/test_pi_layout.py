@@ -8,7 +8,8 @@ from pathlib import Path
 import shutil
 
 from pi_cases import FLOWS, ROBOT, spec, STATS, write
-from pi_layouts import SIZES, write_norm_stats
+from pi_folders import write_norm_stats
+from pi_layout import SIZES
 import pytest
 from safetensors.torch import load_file, save_file
 import torch

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from pi_layouts import WORDS, write_tokenizer
+from pi_folders import write_tokenizer
+from pi_layout import WORDS
 import pytest
 
 from vla_ros.errors import PolicyError
