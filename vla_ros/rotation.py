@@ -47,7 +47,7 @@ def to_quaternions(values: Array, rotation: str) -> Array:
     if rotation == 'matrix':
         matrices = values.reshape(-1, 3, 3)
         if (np.linalg.det(matrices) < _LEAST).any():
-            raise ShapeError('a matrix of an action is no rotation: its determinant is not 1.')
+            raise ShapeError('an action in matrix is no rotation: its determinant is not above 0.')
         return _quaternions(Rotation.from_matrix(matrices))
     first, second = values[:, :3], values[:, 3:]
     first = first / _lengths(first, rotation)
