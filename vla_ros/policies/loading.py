@@ -182,7 +182,7 @@ def load_pretrained(cls: type[Network], folder: Path, **options: Any) -> Network
             or of another shape.
     """
     try:
-        model, info = cls.from_pretrained(  # type: ignore[attr-defined]
+        model, info = cls.from_pretrained(
             folder,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # named below
@@ -222,7 +222,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     for word in ('<bos>', '<eos>'):
         if word not in known:
             raise CheckpointError(f'{path} has no {word}; it is not the tokenizer of PaliGemma.')
-    tokenizer.bos_token, tokenizer.eos_token = '<bos>', '<eos>'
     return tokenizer
 
 
