@@ -241,6 +241,19 @@ def test_older_names_of_the_time_are_known(tmp_path):
         np.testing.assert_allclose(found, expected(kind, 'openpi', observation(), 5), atol=3e-3)
 
 
+@pytest.mark.parametrize('kind', ['pi0', 'pi05'])
+def test_the_periods_of_time_are_those_of_the_folder(tmp_path, kind):
+    obs = observation()
+    folder = write(tmp_path / kind, kind, 'lerobot', min_period=0.05, max_period=2.0)
+    images, words, state, noise = inputs(kind, 'lerobot', obs, 5)
+    chunk = flow(kind, weights(kind), images, words, state, noise, periods=(0.05, 2.0)).numpy()
+    want = normal(kind, 'lerobot', chunk[:, :8], 'actions', back=True)
+    np.testing.assert_allclose(
+        answer(create(spec(kind, folder), ROBOT), obs).actions, want, atol=1e-4
+    )
+    assert np.abs(want - expected(kind, 'lerobot', obs, 5)).max() > 1e-2
+
+
 def test_a_prompt_of_the_longest_kind_is_refused(tmp_path):
     policy = create(spec('pi0', write(tmp_path / 'pi0', 'pi0', 'openpi')), ROBOT)
     answer(policy, observation('x' * 46))
