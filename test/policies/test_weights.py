@@ -7,13 +7,15 @@ import json
 
 import numpy as np
 import openvla_layout
-import pi_layouts
+import pi_folders
+from pi_layout import SIZES
 import pytest
 from safetensors.torch import load_file, save_file
 import torch
 
 from vla_ros import paths
 from vla_ros.errors import CheckpointError
+from vla_ros.models.quantised import Int8Linear
 from vla_ros.policies.registry import create, statistics
 from vla_ros.robot import load_robot
 from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
@@ -27,7 +29,7 @@ JOINTS = PolicySpec(
     state=(StateSlice('joint_position', 'rad'), StateSlice('gripper', 'open_fraction')),
     action=(ActionSlice('joint_position', 'rad'), ActionSlice('gripper', 'open_fraction')),
     step=0.1,
-    horizon=pi_layouts.SIZES.horizon,
+    horizon=SIZES.horizon,
     replan_steps=3,
 )
 TOOL = replace(
@@ -56,11 +58,11 @@ def _one_thread():
 
 
 def write_openpi(folder):
-    pi_layouts.write_openpi(folder, 'pi0', pi_layouts.statistics(8, 8))
+    pi_folders.write_openpi(folder, 'pi0', pi_folders.statistics(8, 8))
 
 
 def write_lerobot(folder):
-    pi_layouts.write_lerobot(folder, 'pi05', pi_layouts.statistics(8, 8))
+    pi_folders.write_lerobot(folder, 'pi05', pi_folders.statistics(8, 8))
 
 
 def write_oft(folder):
@@ -104,26 +106,30 @@ def find(folder, ending: str):
     raise AssertionError(ending)
 
 
+def write_lora(folder, name: str, shape: tuple[int, int]) -> torch.Tensor:
+    """Write an adapter of one weight; return what it adds."""
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    b, a = (torch.randn(s, generator=generator) for s in ((shape[0], 2), (2, shape[1])))
+    root = f'base_model.model.{name.removesuffix(".weight")}'
+    parts = {f'{root}.lora_A.weight': a, f'{root}.lora_B.weight': b}
+    save_file(parts, folder / 'adapter_model.safetensors')
+    config = {'peft_type': 'LORA', 'r': 2, 'lora_alpha': 1, 'init_lora_weights': True}
+    (folder / 'adapter_config.json').write_text(json.dumps(config), encoding='utf-8')
+    return 0.5 * b @ a
+
+
 @pytest.mark.parametrize('adapter', CASES)
 def test_an_adapter_gives_what_the_changed_file_gives(tmp_path, adapter):
     _, write, ending = CASES[adapter]
     folder, lora = tmp_path / 'checkpoint', tmp_path / 'lora'
     folder.mkdir()
-    lora.mkdir()
     write(folder)
     file, name, tensors = find(folder, ending)
-    out, inn = tensors[name].shape
-    generator = torch.Generator().manual_seed(0)
-    b = torch.randn(out, 2, generator=generator)
-    a = torch.randn(2, inn, generator=generator)
-    root = f'base_model.model.{name.removesuffix(".weight")}'
-    parts = {f'{root}.lora_A.weight': a, f'{root}.lora_B.weight': b}
-    save_file(parts, lora / 'adapter_model.safetensors')
-    config = {'peft_type': 'LORA', 'r': 2, 'lora_alpha': 1, 'init_lora_weights': True}
-    (lora / 'adapter_config.json').write_text(json.dumps(config), encoding='utf-8')
+    added = write_lora(lora, name, tensors[name].shape)
     plain = answers(adapter, folder)
     found = answers(adapter, folder, lora=str(lora))
-    save_file({**tensors, name: tensors[name].float() + 0.5 * b @ a}, file)
+    save_file({**tensors, name: tensors[name].float() + added}, file)
     np.testing.assert_allclose(found, answers(adapter, folder), atol=1e-6)
     assert np.abs(found - plain).max() > 1e-4
     with pytest.raises(CheckpointError, match='adapter_config.json'):
@@ -145,11 +151,30 @@ def test_eight_bits_change_little_and_are_told(tmp_path, adapter, caplog):
         assert 1e-6 < gap < 0.1 * np.abs(plain - plain.mean()).max()
 
 
+def test_pi0_fast_which_writes_words_has_the_weights_that_are_asked_for(tmp_path):
+    folder, lora = tmp_path / 'checkpoint', tmp_path / 'lora'
+    pi_folders.write_lerobot(folder, 'pi0_fast', pi_folders.statistics(8, 8))
+    pi_folders.write_fast(folder / 'action_tokenizer', 5 * ['some', 'text'])
+    _, name, tensors = find(folder, 'language_model.layers.1.mlp.up_proj')
+    added = write_lora(lora, name, tensors[name].shape)
+    spec = replace(JOINTS, adapter='pi0_fast', checkpoint=str(folder))
+    plain, adapted, rounded = (
+        dict(create(replace(spec, options=options), ROBOT)._model.named_modules())
+        for options in ({}, {'lora': str(lora)}, {'weights': 'int8'})
+    )
+    where = 'vlm.language_model.layers.{}.mlp.up_proj'
+    gap = adapted[where.format(1)].weight - plain[where.format(1)].weight
+    torch.testing.assert_close(gap, added, rtol=0.0, atol=1e-5)
+    assert torch.equal(adapted[where.format(0)].weight, plain[where.format(0)].weight)
+    assert isinstance(rounded[where.format(0)], Int8Linear)
+    assert not isinstance(rounded['lm_head'], Int8Linear)
+
+
 def test_statistics_beside_an_adapter_are_those_of_its_data(tmp_path):
     folder, lora = tmp_path / 'checkpoint', tmp_path / 'lora'
     write_lerobot(folder)
-    own = pi_layouts.statistics(8, 8, seed=2)
-    pi_layouts.write_lerobot(lora, 'pi05', own)
+    own = pi_folders.statistics(8, 8, seed=2)
+    pi_folders.write_lerobot(lora, 'pi05', own)
     spec = replace(JOINTS, adapter='pi05', checkpoint=str(folder), options={'lora': str(lora)})
     for stats, name in zip(statistics(spec), ('state', 'actions')):
         np.testing.assert_allclose(stats.low, own[name]['q01'], rtol=1e-6)
