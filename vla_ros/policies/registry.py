@@ -12,6 +12,9 @@ from vla_ros.spec import PolicySpec
 
 ADAPTERS = {
     'hold': 'vla_ros.policies.hold:HoldPolicy',
+    'remote_gr00t': 'vla_ros.policies.remote_gr00t:RemoteGr00t',
+    'remote_lerobot': 'vla_ros.policies.remote_lerobot:RemoteLerobot',
+    'remote_openpi': 'vla_ros.policies.remote_openpi:RemoteOpenpi',
     'tiny_pi0': 'vla_ros.policies.tiny_pi0:TinyPi0',
 }
 
