@@ -13,6 +13,7 @@ from vla_ros import config, paths
 from vla_ros.actions.executor import Executor
 from vla_ros.errors import PolicyError, ShapeError
 from vla_ros.nodes.inference import FAILURES, Inference, WINDOW
+from vla_ros.nodes.loading import Loaded
 from vla_ros.nodes.observation import Assembler
 from vla_ros.policies.base import chunk_seed
 from vla_ros.spec import PolicySpec
@@ -43,6 +44,7 @@ class Rig:
     """A worker between a fake clock, a scripted policy and a list of what was sent."""
 
     spec = SPEC
+    offers = frozenset()
 
     def __init__(self) -> None:
         self.time = 100.0
@@ -52,8 +54,9 @@ class Rig:
         self.before_answer = lambda: None
         self.assembler = Assembler((), lambda message: message, max_age=0.5)
         self.executor = Executor(Codec(), frozenset())
+        loaded = Loaded(self, self.executor)
         self.worker = Inference(
-            self, self.executor, self.assembler, self.publish, lambda: self.time, seed=5
+            loaded, self.assembler, self.publish, lambda: self.time, seed=5
         )
 
     def reset(self, instruction, *, seed):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import cast, Protocol
 
 import numpy as np
 
@@ -66,6 +66,12 @@ class InterruptiblePolicy(Policy, Protocol):
 
     def interrupt(self) -> None:
         """End an inference in flight, which raises PolicyError; may come from any thread."""
+
+
+def interrupt(policy: Policy) -> None:
+    """End the inference in flight of a policy that offers this."""
+    if 'interrupt' in policy.offers:
+        cast(InterruptiblePolicy, policy).interrupt()
 
 
 def chunk_seed(seed: int, index: int) -> int:

@@ -17,11 +17,12 @@ import weakref
 import numpy as np
 
 from vla_ros import paths
+from vla_ros.action_space import Slice
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import ConfigError, PolicyError, UnknownNameError
 from vla_ros.policies.wire.message import WireError
 from vla_ros.robot import RobotSpec
-from vla_ros.spec import ActionSlice, PolicySpec, StateSlice, width
+from vla_ros.spec import PolicySpec
 from vla_ros.types import ActionChunk, Array, ChunkPrefix, Image, Observation
 
 SLICE = 0.05  # [s] longest time for which a call to a library does not look for an interrupt
@@ -40,8 +41,8 @@ class RemoteOptions:
     def __post_init__(self) -> None:
         if not 0.0 < self.timeout <= self.start_timeout < np.inf:
             raise ConfigError(
-                f'timeout {self.timeout} s, start_timeout {self.start_timeout} s: expected more than '
-                '0, and the second not below the first.'
+                f'timeout is {self.timeout} s and start_timeout {self.start_timeout} s: expected '
+                'more than 0, and the second not below the first.'
             )
         if self.resize not in RESIZES:
             raise UnknownNameError('resize', self.resize, RESIZES, 'options')
@@ -256,34 +257,34 @@ class RemotePolicy:
 
 
 def columns(
-    keys: Mapping[str, Sequence[str]],
-    slices: Sequence[StateSlice] | Sequence[ActionSlice],
-    dof: int,
-    where: str,
+    keys: Mapping[str, Sequence[str]], slices: Sequence[Slice], dof: int, where: str
 ) -> dict[str, np.ndarray]:
     """Return the columns of the policy's vector that each of the server's keys holds.
 
     Args:
-        keys: Server's key -> kinds of the slices that it holds, in its order.
+        keys: Server's key -> kinds of the slices that it holds, in its order; of several slices
+            of one kind the first comes first.
         slices: Of the policy file, in the order of its vector.
         dof: Arm joints of the robot.
         where: For messages.
 
     Raises:
-        UnknownNameError: A kind that the policy file does not declare.
-        ConfigError: A slice that no key holds, or that two hold.
+        ConfigError: A kind that no slice is left for, or a slice that no key holds.
     """
-    places, first = {}, 0
+    places: dict[str, list[np.ndarray]] = {}
+    first = 0
     for part in slices:
-        size = width((part,), dof)  # type: ignore[arg-type]
-        places[part.kind] = np.arange(first, first + size)
+        size = part.width(dof)
+        places.setdefault(part.kind, []).append(np.arange(first, first + size))
         first += size
     named = [kind for kinds in keys.values() for kind in kinds]
-    for kind in named:
-        if kind not in places:
-            raise UnknownNameError('kind', kind, places, where)
-    if sorted(named) != sorted(places):
+    declared = [part.kind for part in slices]
+    if sorted(named) != sorted(declared):
         raise ConfigError(
-            f'{where} of options holds {sorted(named)}, expected each of {sorted(places)} once.'
+            f'{where}: the options name {named or "none"}, the policy file declares '
+            f'{declared or "none"}; name each slice once.'
         )
-    return {key: np.concatenate([places[kind] for kind in kinds]) for key, kinds in keys.items()}
+    return {
+        key: np.concatenate([places[kind].pop(0) for kind in kinds])
+        for key, kinds in keys.items()
+    }

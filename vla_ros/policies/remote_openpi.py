@@ -38,7 +38,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     },
     'libero': {
         'slots': ('observation/image', 'observation/wrist_image'),
-        'state': {'observation/state': ('tool_pose', 'gripper')},
+        'state': {'observation/state': ('tool_pose', 'gripper', 'gripper')},  # two fingers
     },
     'aloha': {
         'slots': ('cam_high', 'cam_left_wrist', 'cam_right_wrist'),
