@@ -35,15 +35,13 @@ def held(message: bytes) -> bytes:
     """
     if not message:
         return b''
-    size, shift, at = 0, 0, 1
-    while at < min(len(message), 6):
-        size |= (message[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if message[at - 1] < 0x80:
-            break
-    if message[0] != 0x0A or len(message) != at + size:
+    groups = 1
+    while groups < 5 and message[groups : groups + 1] >= b'\x80':
+        groups += 1
+    size = sum((byte & 0x7F) << 7 * k for k, byte in enumerate(message[1 : 1 + groups]))
+    if message[0] != 0x0A or len(message) != 1 + groups + size:
         raise WireError('a message that is not {bytes data = 1}.')
-    return message[at:]
+    return message[1 + groups :]
 
 
 def _varint(number: int) -> bytes:
