@@ -52,6 +52,10 @@ class LinkError(Exception):
     """A connection that cannot be made or was lost; another try may do better."""
 
 
+class OutOfTime(Exception):
+    """The deadline passed."""
+
+
 class Interrupted(Exception):
     """The wait for a server was ended from outside."""
 
@@ -68,13 +72,13 @@ class Wait:
 
         Raises:
             Interrupted: The event came.
-            TimeoutError: Nothing is left.
+            OutOfTime: Nothing is left.
         """
         if self._stop.is_set():
             raise Interrupted
         left = self._end - time.monotonic()
         if left <= 0.0:
-            raise TimeoutError
+            raise OutOfTime
         return left
 
     def slice(self) -> float:
@@ -204,7 +208,7 @@ class RemotePolicy:
         except Interrupted:
             link.reset()
             raise PolicyError(f'{server}: the wait for its answer was interrupted.') from None
-        except TimeoutError:
+        except OutOfTime:
             link.reset()
             if reason:
                 raise PolicyError(

@@ -15,7 +15,7 @@ import grpc
 import numpy as np
 
 from vla_ros.errors import ConfigError, PolicyError
-from vla_ros.policies.remote import LinkError, RemoteOptions, RemotePolicy, Wait
+from vla_ros.policies.remote import LinkError, OutOfTime, RemoteOptions, RemotePolicy, Wait
 from vla_ros.policies.wire import lerobot, protobuf
 from vla_ros.policies.wire.message import LIMIT
 from vla_ros.robot import RobotSpec
@@ -92,7 +92,7 @@ class LerobotLink:
                     continue  # `slice` says when it is enough
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise TimeoutError from None
+                raise OutOfTime from None
             raise LinkError(f'{method}: {error.details()}') from error
         finally:
             call.cancel()

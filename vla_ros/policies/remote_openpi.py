@@ -9,7 +9,7 @@ aloha_policy.py and examples/.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 import socket
 import threading
@@ -71,13 +71,14 @@ class OpenpiLink:
         self.address = url
         self.metadata: Any = None  # what the server said first
         self._connection: ClientConnection | None = None
+        self._lines = ExitStack()  # closes it
 
     def open(self, wait: Wait) -> None:
         """Connect and read the metadata."""
         if self._connection is not None:
             return
         try:
-            connection = connect(
+            line = connect(
                 self.address,
                 compression=None,
                 max_size=LIMIT,
@@ -86,6 +87,7 @@ class OpenpiLink:
                 ping_interval=None,  # deadlines do that; openpi's server is deaf while it infers
                 proxy=None,
             )
+            connection = self._lines.enter_context(line)
         except TimeoutError:
             raise LinkError('no handshake') from None
         except (OSError, WebSocketException) as error:
@@ -103,7 +105,7 @@ class OpenpiLink:
         try:
             connection.send(request)
         except (OSError, WebSocketException) as error:
-            wait.left()
+            wait.left()  # says so where the line was cut for it
             raise LinkError(str(error)) from error
         finally:
             cut.cancel()
@@ -115,9 +117,8 @@ class OpenpiLink:
 
     def close(self) -> None:
         """Close the websocket."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._connection = None
+        self._lines.close()
 
     def _receive(self, connection: ClientConnection, wait: Wait) -> bytes:
         while True:
