@@ -72,8 +72,9 @@ class Openpi(Double):
     def start(self) -> None:
         self._quiet.clear()
         self._server = serve(
-            self._client, '127.0.0.1', self.port, compression=None, max_size=None, close_timeout=0.2
-        )
+            self._client, '127.0.0.1', self.port, compression=None, max_size=None,
+            close_timeout=0.2,
+        )  # fmt: skip
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
+import re
 import socket
 import sys
 import threading
@@ -251,22 +254,38 @@ def test_an_observation_without_a_picture_is_no_request(pair):
     assert server.seen == []
 
 
-def test_a_large_observation_for_a_server_that_does_not_read_ends_in_time():
-    """A socket that nobody reads fills up, and the sender would wait for ever."""
-    server, spec = openpi()
-    with server:
-        policy = create(spec, ROBOT)
-        policy.infer(observed())
-        policy._link._connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        server.mood = 'deaf'
-        big = np.zeros((2000, 3000, 3), np.uint8)
-        frames = {name: Frame(1.0, big) for name in PICTURES}
-        obs = Observation(1.0, frames, observed().joints, '')
+def test_a_server_that_reads_nothing_more_is_told_in_time():
+    """Its socket fills up, and who sends would wait for ever."""
+    ready = threading.Event()
+
+    def shake_hands() -> None:
+        line, _ = server.accept()
+        head = line.recv(65536).decode()
+        key = re.search('Sec-WebSocket-Key: (.*)\r', head)[1]
+        digest = hashlib.sha1((key + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').encode()).digest()
+        line.sendall(
+            b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+            b'Sec-WebSocket-Accept: ' + base64.b64encode(digest) + b'\r\n\r\n\x82\x01\x80'
+        )
+        ready.wait(30.0)
+        line.close()
+
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        server.bind(('127.0.0.1', 0))
+        server.listen()
+        thread = threading.Thread(target=shake_hands)
+        thread.start()
+        options = {'url': f'ws://127.0.0.1:{server.getsockname()[1]}', 'layout': 'droid'}
+        options |= {'resize': 'none', 'start_timeout': TIMEOUT}
+        policy = create(spec_of('remote_openpi', options), ROBOT)
+        big = {name: Frame(1.0, np.zeros((3000, 3000, 3), np.uint8)) for name in PICTURES}
         begin = time.monotonic()
-        with pytest.raises(PolicyError):
-            policy.infer(obs)
-            policy.infer(obs)
-        assert time.monotonic() - begin < 2 * TIMEOUT + SLACK
+        with pytest.raises(PolicyError, match='no answer within'):
+            policy.infer(Observation(1.0, big, observed().joints, ''))
+        assert time.monotonic() - begin < TIMEOUT + SLACK
+        ready.set()
+        thread.join(10.0)
 
 
 def test_openpi_gets_the_keys_of_its_layouts():

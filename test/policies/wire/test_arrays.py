@@ -142,7 +142,8 @@ def test_npy_files_that_are_not_plain_numbers_are_refused(data):
 
 @pytest.mark.parametrize('codec', [openpi, gr00t])
 @pytest.mark.parametrize(
-    'data', [b'', b'\xc1', b'\x93\x01', b'ERROR', b'\x91' * 5000, b'\xdb' + b'\xff' * 4, b'\xa1\xff']
+    'data',
+    [b'', b'\xc1', b'\x93\x01', b'ERROR', b'\x91' * 5000, b'\xdb' + b'\xff' * 4, b'\xa1\xff'],
 )  # fmt: skip
 def test_garbage_is_one_kind_of_error(codec, data):
     with pytest.raises(WireError):
