@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from vla_ros.errors import RobotPolicyMismatch
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from vla_ros import paths
+from vla_ros.action_space import ACTION_KINDS, Slice
+from vla_ros.errors import RobotPolicyMismatch, VlaError
+from vla_ros.kinematics import InverseKinematics, Kinematics
 from vla_ros.robot import RobotSpec
-from vla_ros.spec import PolicySpec
+from vla_ros.rotation import ANGLES
+from vla_ros.spec import ActionSlice, PolicySpec, width
+from vla_ros.statistics import Bounds, MeanStd, Statistics
+from vla_ros.types import Array
+
+NEAR, TURN = 0.02, 0.1  # [m], [rad] by which a tool must be able to move from home
+BEYOND = 0.1  # share of a gripper's range by which its statistics may leave it
 
 
 def check(robot: RobotSpec, policy: PolicySpec) -> list[str]:
     """Return what of a policy does not fit a robot, each with its cure; empty if it fits."""
-    findings = []
-    cameras = {camera.name: camera for camera in robot.cameras}
-    for image in policy.images:
-        camera = cameras.get(image.camera)
-        if camera is None:
-            findings.append(
-                f"policy {policy.name} needs camera '{image.camera}'; robot {robot.name} has "
-                f'{", ".join(sorted(cameras)) or "none"}: add it to the robot file.'
-            )
-        elif min(camera.width, camera.height) < image.size:
-            findings.append(
-                f"camera '{image.camera}' gives {camera.width}x{camera.height}, policy "
-                f'{policy.name} wants {image.size} px squares: raise its resolution.'
-            )
-    if not policy.action:
-        findings.append(f'policy {policy.name} declares no action: add its slices.')
-    kinds = [s.kind for s in policy.action]
-    for kind in sorted({k for k in kinds if kinds.count(k) > 1}):
-        findings.append(f'policy {policy.name} declares {kind} more than once: keep one slice.')
-    moves = set(kinds) & {'tool_position', 'joint_position'}
-    if len(moves) != 1:
-        findings.append(
-            f'policy {policy.name} must move the arm by exactly one of tool_position and '
-            f'joint_position, found {sorted(moves) or "none"}.'
-        )
-    return findings
+    return [*_pictures(robot, policy), *_slices(policy), *_timing(policy), *_home(robot, policy)]
 
 
 def require_fit(robot: RobotSpec, policy: PolicySpec) -> None:
@@ -42,3 +31,222 @@ def require_fit(robot: RobotSpec, policy: PolicySpec) -> None:
     findings = check(robot, policy)
     if findings:
         raise RobotPolicyMismatch('\n'.join(findings))
+
+
+def check_rates(robot: RobotSpec, policy: PolicySpec, period: float) -> list[str]:
+    """Return which rates of a policy do not fit the robot's cameras and the safety filter.
+
+    Args:
+        robot: Whose cameras count.
+        policy: Whose steps count.
+        period: Of the safety filter [s].
+    """
+    findings = []
+    if policy.step < period:
+        findings.append(
+            f'policy {policy.name} has a step of {policy.step} s, the safety filter a period of '
+            f'{period} s: steps in between would be skipped; choose a faster safety setting.'
+        )
+    rates = {camera.name: camera.rate for camera in robot.cameras}
+    slowest = min((rates.get(image.camera, np.inf) for image in policy.images), default=np.inf)
+    whole = policy.horizon * policy.step
+    if whole < 1.0 / slowest:
+        findings.append(
+            f'a chunk of policy {policy.name} lasts {whole:.3f} s and is over before the next '
+            f'picture at {slowest} Hz: raise the rate of the camera.'
+        )
+    return findings
+
+
+def check_statistics(
+    robot: RobotSpec, policy: PolicySpec, state: Statistics, action: Statistics
+) -> list[str]:
+    """Return what of a checkpoint's statistics contradicts the policy file."""
+    findings = []
+    table: tuple[tuple[str, tuple[Slice, ...], Statistics], ...] = (
+        ('state', policy.state, state), ('action', policy.action, action),
+    )  # fmt: skip
+    for word, parts, stats in table:
+        declared = width(parts, robot.dof)
+        if declared != stats.width:
+            kinds = ', '.join(f'{part.kind} {part.width(robot.dof)}' for part in parts)
+            findings.append(
+                f'policy {policy.name}: the {word} has {declared} dimensions ({kinds}), the '
+                f"checkpoint's statistics have {stats.width}: declare the slices that it was "
+                'trained with.'
+            )
+            continue
+        column = 0
+        for part in parts:
+            found = _beside(stats, column, *part.ends) if _is_opening(part) else ''
+            column += part.width(robot.dof)
+            if found:
+                findings.append(
+                    f"policy {policy.name}: the {word}'s gripper {found} in the checkpoint's "
+                    f'statistics, but is declared closed at {part.ends[0]:g} and open at '
+                    f"{part.ends[1]:g}: declare unit 'range' with the values of the data set."
+                )
+    return findings
+
+
+def notes(robot: RobotSpec, policy: PolicySpec, action: Statistics | None = None) -> list[str]:
+    """Return what will slow the arm or keep it from something, although the policy fits.
+
+    Args:
+        robot: Whose joint speeds count.
+        policy: Of which `check` finds nothing.
+        action: Statistics of the checkpoint; None: actions of 1 are taken for the largest of a
+            slice that declares a scale.
+    """
+    found = []
+    if not any(part.kind == 'gripper' for part in policy.action):
+        found.append(f'policy {policy.name} has no gripper slice: the gripper stays as it is.')
+    if action is not None:
+        largest = list(_extents(robot, policy.action, action))
+    else:
+        largest = [(p, np.ones(p.width(robot.dof))) for p in policy.action if p.scale != 1.0]
+    for part, extent in largest:
+        asked = _joint_speeds(robot, part, extent, policy.step)
+        share = asked / robot.limits('velocity')
+        worst = int(np.argmax(share))
+        if share[worst] > 1.0:
+            found.append(
+                f'policy {policy.name}: the largest {part.kind} asks {robot.arm_joints[worst]} '
+                f'at home for {asked[worst]:.2f} rad/s, {share[worst]:.1f} times its limit: the '
+                'safety filter will slow it; see that scale and step are those of the training.'
+            )
+    return found
+
+
+def _pictures(robot: RobotSpec, policy: PolicySpec) -> Iterator[str]:
+    cameras = {camera.name: camera for camera in robot.cameras}
+    for image in policy.images:
+        camera = cameras.get(image.camera)
+        if camera is None:
+            yield (
+                f"policy {policy.name} needs camera '{image.camera}'; robot {robot.name} has "
+                f'{", ".join(sorted(cameras)) or "none"}: add it to the robot file.'
+            )
+        elif min(camera.width, camera.height) < image.size:
+            yield (
+                f"camera '{image.camera}' gives {camera.width}x{camera.height}, policy "
+                f'{policy.name} wants {image.size} px squares: raise its resolution.'
+            )
+
+
+def _slices(policy: PolicySpec) -> Iterator[str]:
+    if not policy.action:
+        yield f'policy {policy.name} declares no action: add its slices.'
+    kinds = [part.kind for part in policy.action]
+    for kind in sorted({k for k in kinds if kinds.count(k) > 1}):
+        yield f'policy {policy.name} declares {kind} more than once: keep one slice.'
+    moves = [kind for kind in kinds if kind != 'gripper']
+    if len(moves) != 1:
+        movers = ', '.join(kind for kind in ACTION_KINDS if kind != 'gripper')
+        yield (
+            f'policy {policy.name} must move the arm by exactly one of {movers}, found '
+            f'{", ".join(moves) or "none"}.'
+        )
+
+
+def _timing(policy: PolicySpec) -> Iterator[str]:
+    if policy.horizon == 1 and policy.strategy != 'synchronous':
+        yield (
+            f'policy {policy.name} has a horizon of 1, which leaves no step to walk while the '
+            "next is inferred: choose strategy 'synchronous'."
+        )
+
+
+def _home(robot: RobotSpec, policy: PolicySpec) -> Iterator[str]:
+    """Tell whether home is inside the limits and, for tool actions, what IK reaches around it."""
+    home, lower, upper = np.array(robot.home), robot.limits('lower'), robot.limits('upper')
+    for joint, q in zip(robot.joints, robot.home):
+        if not joint.lower <= q <= joint.upper:
+            yield (
+                f'robot {robot.name}: home has {joint.name} at {q} rad, outside of its limits '
+                f'{joint.lower} to {joint.upper}: correct the robot file.'
+            )
+            return
+    try:
+        kinematics = _kinematics(robot)
+    except VlaError as error:
+        yield f'robot {robot.name}: {error}'
+        return
+    tool = [part for part in policy.action if part.absolute_kind.startswith('tool')]
+    if not tool:
+        return
+    ik = InverseKinematics(kinematics, lower=lower, upper=upper, posture=home, tolerance=1e-4)
+    r, p = kinematics.fk(home)
+    lost = []
+    for way, name in zip(np.vstack([np.eye(3), -np.eye(3)]), ('+x', '+y', '+z', '-x', '-y', '-z')):
+        if not ik.solve(home, r, p + NEAR * way).converged:
+            lost.append(f'move {NEAR} m along {name}')
+        turned = Rotation.from_rotvec(TURN * way).as_matrix() @ r
+        if tool[0].turns and not ik.solve(home, turned, p).converged:
+            lost.append(f'turn {TURN} rad about {name}')
+    if lost:
+        yield (
+            f'robot {robot.name}: from home its tool cannot {", ".join(lost)}, which '
+            f'{tool[0].kind} of policy {policy.name} needs: choose a home farther from limits '
+            'and singularities, or a policy in joint space.'
+        )
+
+
+def _joint_speeds(robot: RobotSpec, part: ActionSlice, extent: Array, step: float) -> Array:
+    """Return the joint speeds (n,) [rad/s] at home of a slice's largest action (W,), at most."""
+    if part.kind == 'joint_velocity':
+        return part.scale * extent
+    if part.kind == 'gripper' or not part.chained:
+        return np.zeros(robot.dof)
+    if part.kind == 'joint_delta':
+        return part.scale * extent / step
+    twist = np.zeros(6)
+    twist[:3] = part.scale * extent[:3] / step
+    if part.rotation in ANGLES:
+        twist[3:] = part.rotation_scale * extent[3:] / step
+    inverse = np.linalg.pinv(_kinematics(robot).jacobian(np.array(robot.home)))
+    return np.asarray(abs(inverse * twist).max(axis=1))  # one direction at a time
+
+
+def _extents(
+    robot: RobotSpec, parts: tuple[ActionSlice, ...], stats: Statistics
+) -> Iterator[tuple[ActionSlice, Array]]:
+    """Yield the largest usual size (W,) of every slice; two deviations off a mean."""
+    if isinstance(stats, Bounds):
+        size = np.maximum(abs(stats.low), abs(stats.high))
+    elif isinstance(stats, MeanStd):
+        size = abs(stats.mean) + 2.0 * stats.std
+    else:
+        return
+    largest, first = size.reshape(-1, stats.width).max(axis=0), 0
+    for part in parts:
+        last = first + part.width(robot.dof)
+        yield part, largest[first:last]
+        first = last
+
+
+def _is_opening(part: Slice) -> bool:
+    return part.kind == 'gripper' and getattr(part, 'relative_to', 'absolute') == 'absolute'
+
+
+def _beside(stats: Statistics, column: int, closed: float, opened: float) -> str:
+    """Return what statistics say of a gripper that its range contradicts; '' if nothing.
+
+    What lies between a and b has a variance of at most (b - mean) (mean - a) (Bhatia and Davis
+    2000, A better bound on the variance).
+    """
+    slack = BEYOND * abs(opened - closed)
+    a, b = min(closed, opened) - slack, max(closed, opened) + slack
+    if isinstance(stats, Bounds):
+        low, high = stats.low[..., column].min(), stats.high[..., column].max()
+        return '' if a <= low and high <= b else f'runs from {low:.3g} to {high:.3g}'
+    if isinstance(stats, MeanStd):
+        mean, std = np.ravel(stats.mean[..., column]), np.ravel(stats.std[..., column])
+        room = (b - mean) * (mean - a) - std**2  # below 0 too where the mean is outside
+        k = int(np.argmin(room))
+        return '' if room[k] >= 0.0 else f'has mean {mean[k]:.3g} and deviation {std[k]:.3g}'
+    return ''
+
+
+def _kinematics(robot: RobotSpec) -> Kinematics:
+    return Kinematics(paths.share() / 'urdf' / robot.urdf, robot.arm_joints, robot.tool_frame)

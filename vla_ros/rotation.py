@@ -94,8 +94,12 @@ def slerp(start: Array, end: Array, share: Array) -> Array:
         end: Quaternions (K, 4).
         share: Of the way (K,), 0 to 1.
     """
-    way = Rotation.from_rotvec(share[:, None] * between(start, end))
-    return _quaternions(way * Rotation.from_quat(start))
+    return turned(start, share[:, None] * between(start, end))
+
+
+def turned(start: Array, way: Array) -> Array:
+    """Return exp(way) start, quaternions (K, 4), for rotation vectors (K, 3) in the base frame."""
+    return _quaternions(Rotation.from_rotvec(way) * Rotation.from_quat(start))
 
 
 def mean(quaternions: Array, weights: Array) -> Array:

@@ -1,8 +1,8 @@
 """The values that flow between the rooms: frozen, shape-checked, SI units.
 
-Dimension letters: T points or steps of a horizon, A action dimensions, n joints (gripper
-joints last), H W image height and width. Quaternions are xyzw. Time is float seconds of the
-ROS clock unless a field says otherwise.
+Dimension letters: T points or steps of a horizon, A action dimensions, C those of an action
+that is relative to nothing, n joints (gripper joints last), H W image height and width.
+Quaternions are xyzw. Time is float seconds of the ROS clock unless a field says otherwise.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class ActionChunk:
-    """What a policy answers, in physical units of its own action space."""
+    """What a policy answers, in its own action space."""
 
     stamp: float  # [s] t_obs of the observation it answers
     actions: Array  # (T, A) [as PolicySpec.action declares, per slice]
@@ -131,7 +131,7 @@ class ChunkPrefix:
     Step k is due as in the chunk: one `step` of plan time after step k - 1.
     """
 
-    actions: Array  # (K, A) executed, then as planned; absolute, in physical units; K <= T
+    actions: Array  # (K, C) executed, then as planned, as Codec.absolute has them; K <= T
     delay: int  # d: steps that run before the chunk can arrive
     horizon: int  # s: steps between its observation and that of the chunk after it
     guidance: Guidance | None = None  # None: the sampler runs free

@@ -30,6 +30,7 @@ class Codec:
 
     held = np.array([False, True])
     scale = np.ones(2)
+    turns = ()
 
     def __init__(self, spec):
         self.policy = spec

@@ -9,7 +9,9 @@ from typing import Any
 from click.testing import CliRunner, Result
 import numpy as np
 import pytest
+import yaml
 
+from vla_ros import paths
 from vla_ros.cli.main import VERBS, vla
 from vla_ros.cli.output import plain
 
@@ -52,7 +54,7 @@ def test_unknown_robot_is_one_line_on_stderr() -> None:
 
 
 def test_check_reports_what_fits() -> None:
-    assert read('check', 'panda', 'hold') == {'ok': True, 'findings': []}
+    assert read('check', 'panda', 'hold') == {'ok': True, 'findings': [], 'notes': []}
 
 
 def test_check_fails_with_findings(tmp_path: Path) -> None:
@@ -66,6 +68,42 @@ def test_check_fails_with_findings(tmp_path: Path) -> None:
     found = json.loads(result.stdout)
     assert not found['ok']
     assert any('ceiling' in finding for finding in found['findings'])
+
+
+def changed(tmp_path: Path, **keys: Any) -> str:
+    """Return a policy file that is tiny_pi0's but for some keys."""
+    data = yaml.safe_load(paths.find('policies', 'tiny_pi0').read_text())
+    path = tmp_path / 'changed.yaml'
+    path.write_text(yaml.safe_dump({**data, **keys}))
+    return str(path)
+
+
+def test_check_compares_the_policy_file_with_the_statistics_of_the_checkpoint(tmp_path) -> None:
+    assert read('check', 'panda', 'tiny_pi0') == {'ok': True, 'findings': [], 'notes': []}
+    state = [{'kind': 'joint_position', 'unit': 'rad'}]
+    found = read('check', 'panda', changed(tmp_path, state=state))
+    assert not found['ok'] and len(found['findings']) == 1
+    assert 'state has 7 dimensions (joint_position 7)' in found['findings'][0]
+    gone = read('check', 'panda', changed(tmp_path, checkpoint=str(tmp_path)))
+    assert not gone['ok'] and 'has no config.json' in gone['findings'][0]
+
+
+def test_check_tells_rates_unknown_adapters_and_what_will_be_slow(tmp_path) -> None:
+    policy = tmp_path / 'fast.yaml'
+    text = (
+        'name: fast\nadapter: hold\nimages: []\nstate: []\n'
+        'action: [{kind: joint_velocity, unit: rad/s, scale: 3.0}]\nstep: 0.003\nhorizon: 8\n'
+        'replan_steps: 4\n'
+    )
+    policy.write_text(text)
+    found = read('check', 'panda', str(policy), '--safety', 'default')
+    assert 'a period of 0.005 s' in found['findings'][0]
+    found = read('check', 'panda', str(policy), '--safety', 'fast')
+    assert found['ok'] and len(found['notes']) == 2
+    assert 'gripper stays' in found['notes'][0] and '1.7 times' in found['notes'][1]
+    policy.write_text(text.replace('adapter: hold', 'adapter: hodl'))
+    found = read('check', 'panda', str(policy), '--safety', 'fast')
+    assert not found['ok'] and "Did you mean 'hold'" in found['findings'][0]
 
 
 def test_json_goes_to_a_file_too(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class Codec:
     policy = SPEC
     held = np.zeros(2, dtype=bool)
     scale = np.ones(2)
+    turns = ()
 
     def absolute(self, chunk, joints):
         return chunk.actions

@@ -13,12 +13,13 @@ import pytest
 from vla_ros import config, paths
 from vla_ros.errors import PolicyError, RobotPolicyMismatch, UnknownNameError, VlaError
 from vla_ros.policies.base import chunk_seed
-from vla_ros.policies.registry import ADAPTERS, create
+from vla_ros.policies.registry import ADAPTERS, create, statistics
 from vla_ros.robot import load_robot
 from vla_ros.spec import ImageSpec, PolicySpec, width
 from vla_ros.types import Frame, JointState, Observation
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
+DOUBLES = ('hold', 'noise', 'replay', 'scripted')
 FILES = sorted((paths.share() / 'config' / 'policies').glob('*.yaml'))
 
 
@@ -69,6 +70,19 @@ def test_every_policy_refuses_what_it_cannot_use(policy):
             policy.infer(replace(whole, frames=rest))
 
 
+@pytest.mark.parametrize('name', DOUBLES)
+def test_every_double_has_a_file_that_works_without_a_checkpoint(name):
+    spec = config.load(paths.find('policies', name), PolicySpec)
+    assert (spec.adapter, spec.checkpoint) == (name, None)
+    assert statistics(spec) is None
+
+
+def test_every_policy_refuses_options_that_it_does_not_have(policy):
+    spec = replace(policy.spec, options={**policy.spec.options, 'colour': 'red'})
+    with pytest.raises(UnknownNameError, match="'colour'"):
+        type(policy)(spec, ROBOT)
+
+
 @pytest.mark.parametrize('name', ADAPTERS)
 def test_every_adapter_exists(name):
     module, _, cls = ADAPTERS[name].partition(':')
@@ -106,9 +120,7 @@ def test_chunk_seeds_differ_by_seed_and_by_index():
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_the_registry_and_the_hold_policy_do_not_import_torch():
-    code = (
-        'import sys, vla_ros.policies.registry, vla_ros.policies.hold;'
-        'sys.exit("torch" in sys.modules)'
-    )
+def test_the_registry_and_the_doubles_do_not_import_torch():
+    doubles = ', '.join(f'vla_ros.policies.{name}' for name in DOUBLES)
+    code = f'import sys, vla_ros.policies.registry, {doubles}; sys.exit("torch" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code], timeout=60).returncode == 0

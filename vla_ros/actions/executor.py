@@ -10,7 +10,7 @@ import numpy as np
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.horizon import Delay, execution_horizon
 from vla_ros.actions.strategies import make_strategy
-from vla_ros.actions.strategies.base import FUZZ, Laid
+from vla_ros.actions.strategies.base import apart, FUZZ, Laid
 from vla_ros.actions.strategies.bid import BID
 from vla_ros.errors import RobotPolicyMismatch
 from vla_ros.types import ActionChunk, Array, ChunkPrefix, JointState, Trajectory
@@ -24,7 +24,7 @@ class Sent(NamedTuple):
     """What is sent for an answer."""
 
     trajectory: Trajectory
-    mismatch: Array  # (A,) the answer less the plan at the first step after now; 0 without one
+    mismatch: Array  # (C,) the answer less the plan at the first step after now; 0 without one
 
 
 class Executor:
@@ -155,7 +155,8 @@ class Executor:
         """
         spec, held = self._spec, self._held
         due = self._steps(begun, len(answers[0].actions))
-        laid = [Laid(due, self.codec.absolute(answer, joints)) for answer in answers]
+        turns = self.codec.turns
+        laid = [Laid(due, self.codec.absolute(answer, joints), turns) for answer in answers]
         new = laid[0]
         if isinstance(self.strategy, BID):
             horizon, scale = self.horizon, self.codec.scale
@@ -169,7 +170,7 @@ class Executor:
         trajectory = self.codec.path(actions[:count], start, answers[0].stamp)
         self.delay.add(max(phi - begun, 0.0) / spec.step)
         mismatch = self._mismatch(new, phi)
-        self._plan, self._begun = Laid(due[:count], actions[:count]), begun
+        self._plan, self._begun = Laid(due[:count], actions[:count], turns), begun
         self._answers.append(new)
         return Sent(trajectory, mismatch)
 
@@ -187,4 +188,5 @@ class Executor:
         after = new.due[new.due > phi][:1]
         if self._plan is None or not len(after) or not self._plan.covers(after)[0]:
             return np.zeros(new.actions.shape[1])
-        return (new.at(after, self._held) - self._plan.at(after, self._held))[0]
+        there = self._plan.at(after, self._held)
+        return apart(new.at(after, self._held), there, new.turns)[0]

@@ -17,7 +17,9 @@ class Policy(Protocol):
     """Answers observations with chunks of actions in its own action space.
 
     An adapter is a class `Adapter(spec: PolicySpec, robot: RobotSpec)`; its constructor loads
-    the weights and raises CheckpointError or PolicyError where it cannot.
+    the weights and raises CheckpointError or PolicyError where it cannot. It reads its options
+    by `spec.read_options`. A static method `statistics(spec)` may return those of state and
+    action for `vla check`, read without the weights.
     """
 
     spec: PolicySpec

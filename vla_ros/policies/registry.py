@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from vla_ros.errors import UnknownNameError
 from vla_ros.fit import require_fit
 from vla_ros.policies.base import Policy
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
+from vla_ros.statistics import Statistics
 
 ADAPTERS = {
     'hold': 'vla_ros.policies.hold:HoldPolicy',
     'remote_gr00t': 'vla_ros.policies.remote_gr00t:RemoteGr00t',
     'remote_lerobot': 'vla_ros.policies.remote_lerobot:RemoteLerobot',
     'remote_openpi': 'vla_ros.policies.remote_openpi:RemoteOpenpi',
+    'noise': 'vla_ros.policies.noise:NoisePolicy',
+    'replay': 'vla_ros.policies.replay:ReplayPolicy',
+    'scripted': 'vla_ros.policies.scripted:ScriptedPolicy',
     'tiny_pi0': 'vla_ros.policies.tiny_pi0:TinyPi0',
 }
 
@@ -27,8 +32,28 @@ def create(spec: PolicySpec, robot: RobotSpec) -> Policy:
         RobotPolicyMismatch: The policy does not fit the robot.
         CheckpointError: The weights cannot be used.
     """
+    cls = _adapter(spec)
+    require_fit(robot, spec)
+    policy: Policy = cls(spec, robot)
+    return policy
+
+
+def statistics(spec: PolicySpec) -> tuple[Statistics, Statistics] | None:
+    """Read a checkpoint's statistics of state and action, without its weights.
+
+    None where its adapter has no `statistics(spec)`, see `Policy`.
+
+    Raises:
+        UnknownNameError: No adapter has that name.
+        CheckpointError: There are none, or they are damaged.
+    """
+    read = getattr(_adapter(spec), 'statistics', None)
+    found: tuple[Statistics, Statistics] | None = None if read is None else read(spec)
+    return found
+
+
+def _adapter(spec: PolicySpec) -> Any:
     if spec.adapter not in ADAPTERS:
         raise UnknownNameError('policy adapter', spec.adapter, ADAPTERS, f'policy {spec.name}')
-    require_fit(robot, spec)
     module, _, name = ADAPTERS[spec.adapter].partition(':')
-    return getattr(import_module(module), name)(spec, robot)
+    return getattr(import_module(module), name)

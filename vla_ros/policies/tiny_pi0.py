@@ -20,7 +20,7 @@ from vla_ros.models.sampler import Guide, sample
 from vla_ros.policies.base import chunk_seed
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import NoOptions, PolicySpec, width
-from vla_ros.statistics import load_norm_stats
+from vla_ros.statistics import load_norm_stats, MeanStd
 from vla_ros.types import ActionChunk, Array, ChunkPrefix, Image, JointState, Observation
 
 IMAGE_TOKEN = '<image>'
@@ -57,24 +57,25 @@ class TinyPi0:
                 f"policy {spec.name}: adapter 'tiny_pi0' runs on the cpu in float32, not on "
                 f'{spec.device} in {spec.dtype}; leave device and dtype out.'
             )
-        if spec.checkpoint is None:
-            raise CheckpointError(f"policy {spec.name} names no checkpoint; add 'checkpoint:'.")
-        folder = paths.share() / spec.checkpoint
-        for name in FILES:
-            if not (folder / name).is_file():
-                raise CheckpointError(
-                    f'{folder} has no {name}; expected {", ".join(FILES)}. Run `vla train`, or '
-                    'point the policy file to a whole checkpoint.'
-                )
+        folder = _folder(spec)
         self._model = _load_model(folder)
         # [steps] longest prefix that the network saw in training; 0: it was trained without
         self._longest_trained = getattr(self._model.config, 'rtc_training_max_delay', 0) or 0
         self._tokenizer = _load_tokenizer(folder)
-        stats = load_norm_stats(folder / 'norm_stats.json')
-        self._state_stats, self._action_stats = stats['state'], stats['actions']
+        self._state_stats, self._action_stats = self.statistics(spec)
         self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
         self._check(folder)
         self._seed, self._count = 0, 0
+
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[MeanStd, MeanStd]:
+        """Return the checkpoint's statistics of state and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        stats = load_norm_stats(_folder(spec) / 'norm_stats.json')
+        return stats['state'], stats['actions']
 
     def reset(self, instruction: str, *, seed: int) -> None:
         """Begin an instruction; its words come with each observation."""
@@ -207,6 +208,20 @@ class TinyPi0:
                     f'policy {spec.name}: {what} {found}, but the checkpoint {folder.name} has '
                     f'{expected}; correct the policy file or choose its own checkpoint.'
                 )
+
+
+def _folder(spec: PolicySpec) -> Path:
+    """Return the checkpoint folder, with every file in it."""
+    if spec.checkpoint is None:
+        raise CheckpointError(f"policy {spec.name} names no checkpoint; add 'checkpoint:'.")
+    folder = paths.share() / spec.checkpoint
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f'{folder} has no {name}; expected {", ".join(FILES)}. Run `vla train`, or '
+                'point the policy file to a whole checkpoint.'
+            )
+    return folder
 
 
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_ros.actions.schedules import prefix_weights, SCHEDULES
-from vla_ros.actions.strategies.base import follow, Laid
+from vla_ros.actions.strategies.base import apart, follow, Laid
 from vla_ros.errors import ConfigError, ShapeError, UnknownNameError
 from vla_ros.types import Array
 
@@ -54,12 +54,12 @@ class BID:
         them by the standard deviations of the policy's actions, or a gripper outweighs the arm.
 
         Args:
-            samples: Answers to one observation, (T, A) each.
+            samples: Answers to one observation, (T, C) each.
             plan: What was sent before, None after a reset.
             delay: d, steps that run before the chunk can arrive.
             horizon: s, steps between its observation and that of the chunk after it.
-            held: (A,) channels that are never interpolated; None: all are.
-            scale: (A,) unit of every dimension, or (T, A); None: 1.
+            held: (C,) channels that are never interpolated; None: all are.
+            scale: (C,) unit of every dimension, or (T, C); None: 1.
 
         Raises:
             ShapeError: There are no samples.
@@ -83,7 +83,8 @@ class BID:
         steps, size = sample.actions.shape
         weights = prefix_weights(steps, delay, steps - horizon, self.schedule)
         weights = weights * plan.covers(sample.due)
-        away = sample.actions - plan.at(sample.due, np.zeros(size, bool) if held is None else held)
+        there = plan.at(sample.due, np.zeros(size, bool) if held is None else held)
+        away = apart(sample.actions, there, sample.turns)
         return float(weights @ np.linalg.norm(away if scale is None else away / scale, axis=1))
 
     def blend(
@@ -94,5 +95,5 @@ class BID:
         phi: float,
         held: NDArray[np.bool_],
     ) -> Array:
-        """Return the chosen chunk (T, A), with the plan's values up to phi."""
+        """Return the chosen chunk (T, C), with the plan's values up to phi."""
         return follow(new, plan, phi, held)

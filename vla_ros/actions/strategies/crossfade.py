@@ -42,7 +42,7 @@ class Crossfade:
         phi: float,
         held: NDArray[np.bool_],
     ) -> Array:
-        """Return the passage (T, A), which is over where the plan is."""
+        """Return the passage (T, C), which is over where the plan is."""
         left = plan.due[-1] - phi if plan is not None else 0.0
         width = min(self.steps * new.step, left)
         # Without a width, as of a chunk of one step, the new chunk counts in full right after phi.

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_ros.actions.strategies.base import follow, Laid
+from vla_ros.actions.strategies.base import average, follow, Laid
 from vla_ros.errors import ConfigError
 from vla_ros.types import Array
 
@@ -46,7 +46,7 @@ class TemporalEnsemble:
         phi: float,
         held: NDArray[np.bool_],
     ) -> Array:
-        """Return the means (T, A), held channels of the new answer, the plan's values up to phi.
+        """Return the means (T, C), held channels of the new answer, the plan's values up to phi.
 
         Answers from before a reset (no plan) do not count.
         """
@@ -58,6 +58,6 @@ class TemporalEnsemble:
         exponents = np.where(covered, -self.decay * i, -np.inf)
         weights = np.exp(exponents - exponents.max(axis=0))  # a large -m does not overflow
         weights /= weights.sum(axis=0)
-        actions = np.stack([answer.at(new.due, held) for answer in known])  # (N, T, A)
-        mean = np.where(held, new.actions, np.einsum('nt,nta->ta', weights, actions))
-        return follow(Laid(new.due, mean), plan, phi, held)
+        actions = np.stack([answer.at(new.due, held) for answer in known])  # (N, T, C)
+        mean = np.where(held, new.actions, average(actions, weights, new.turns))
+        return follow(Laid(new.due, mean, new.turns), plan, phi, held)

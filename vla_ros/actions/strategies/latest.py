@@ -28,5 +28,5 @@ class Latest:
         phi: float,
         held: NDArray[np.bool_],
     ) -> Array:
-        """Return the new chunk (T, A), with the plan's values up to phi."""
+        """Return the new chunk (T, C), with the plan's values up to phi."""
         return follow(new, plan, phi, held)

@@ -62,7 +62,7 @@ class RealTimeChunking:
         phi: float,
         held: NDArray[np.bool_],
     ) -> Array:
-        """Return the guided answer (T, A), with the plan's values up to phi.
+        """Return the guided answer (T, C), with the plan's values up to phi.
 
         A network that hardly heeds its noise cannot be guided far; the rest is crossfaded.
         """

@@ -42,5 +42,5 @@ class Weighted:
         phi: float,
         held: NDArray[np.bool_],
     ) -> Array:
-        """Return the mixture (T, A); a step that the plan does not cover is the new chunk's."""
+        """Return the mixture (T, C); a step that the plan does not cover is the new chunk's."""
         return follow(new, plan, phi, held, self.share)
