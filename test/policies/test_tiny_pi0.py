@@ -356,7 +356,7 @@ def test_the_guidance_ends_with_the_prefix_and_the_next_inference(
         seen.append((target, weights, limit, exact))
         return PrefixGuidance(target, weights, limit, exact=exact)
 
-    monkeypatch.setattr('vla_ros.policies.tiny_pi0.PrefixGuidance', spy)
+    monkeypatch.setattr('vla_ros.policies.flow.PrefixGuidance', spy)
     prefix = prefix_of(
         observation,
         known=known,

@@ -5,22 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from transformers import PI0ForConditionalGeneration
-from transformers.cache_utils import Cache, DynamicLayer
 from transformers.masking_utils import create_causal_mask
 
-
-class _PrefixLayer(DynamicLayer):
-    """Keys and values of one layer's prefix, which what is appended never enters.
-
-    The stock layer grows and is cropped after each call; its slices would carry the graph of
-    every guided step before.
-    """
-
-    def update(self, keys: Tensor, values: Tensor, *_: object) -> tuple[Tensor, Tensor]:
-        """Return the prefix, shared by the samples, and the suffix (B, heads, T, d) behind it."""
-        shared = (len(keys), -1, -1, -1)
-        keys = torch.cat((self.keys.expand(shared), keys), dim=-2)
-        return keys, torch.cat((self.values.expand(shared), values), dim=-2)
+from vla_ros.models.paligemma import shared
 
 
 class Pi0Velocity:
@@ -44,7 +31,7 @@ class Pi0Velocity:
 
         Args:
             model: The network, loaded and in eval mode.
-            state: Normalised state (1, S).
+            state: Normalised state (1, S), in the dtype of the network.
             input_ids: Picture placeholders and words (1, L).
             attention_mask: 1 for a token that counts, (1, L).
             pixel_values: Pictures (1, cameras, 3, H, W) in [-1, 1].
@@ -61,13 +48,7 @@ class Pi0Velocity:
                 token_type_ids=torch.zeros_like(embeds)[:, :, 0],
                 use_cache=True,
             ).past_key_values
-        layers = []
-        for stock in encoded.layers:
-            layer = _PrefixLayer()
-            layer.lazy_initialization(stock.keys, stock.values)
-            layer.keys, layer.values = stock.keys, stock.values
-            layers.append(layer)
-        self._prefix = Cache(layers=layers)
+        self._prefix = shared(encoded)
         length = 1 + model.config.chunk_size  # the state, then the actions
         suffix = torch.arange(length, device=attention_mask.device)
         self._positions = attention_mask.sum(-1, keepdim=True) + suffix
@@ -82,12 +63,12 @@ class Pi0Velocity:
             position_ids=self._positions.expand(batch, -1),
             past_key_values=self._prefix,
         )
-        return self._model.action_out_proj(output.last_hidden_state[:, 1:])
+        return self._model.action_out_proj(output.last_hidden_state[:, 1:]).to(x.dtype)
 
     def _embed(self, x: Tensor, time: Tensor) -> Tensor:
         """Return the suffix (B, 1 + T, D): `embed_action_time`, which knows only time (B,)."""
         embed = self._model.embed_action_time
-        actions = embed.action_in_proj(x)
+        actions = embed.action_in_proj(x.to(self._state.dtype))
         rows = time.view(len(x), -1)  # (B, 1) or (B, T)
         waves = embed.sinusoid_embeds(rows.flatten()).view(*rows.shape, -1)
         joined = torch.cat((actions, waves.expand_as(actions).to(actions.dtype)), dim=-1)

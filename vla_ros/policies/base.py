@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast, Protocol
 
 import numpy as np
 
-from vla_ros.spec import PolicySpec
-from vla_ros.types import ActionChunk, ChunkPrefix, Observation
+from vla_ros.errors import PolicyError
+from vla_ros.spec import ImageSpec, PolicySpec
+from vla_ros.types import ActionChunk, ChunkPrefix, Image, Observation
 
 # What an adapter may offer beyond a chunk for an observation, see `Policy.offers`.
 OFFERS = ('guidance', 'trained prefix', 'samples', 'interrupt')
@@ -85,3 +87,18 @@ def chunk_seed(seed: int, index: int) -> int:
     """
     state = np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))
+
+
+def pictures_of(obs: Observation, images: Sequence[ImageSpec]) -> list[Image]:
+    """Return the pictures that a policy sees, in its order.
+
+    Raises:
+        PolicyError: The observation lacks one.
+    """
+    for image in images:
+        if image.camera not in obs.frames:
+            raise PolicyError(
+                f"the observation has no picture of camera '{image.camera}', expected "
+                f'{[i.camera for i in images]}.'
+            )
+    return [obs.frames[image.camera].image for image in images]

@@ -14,10 +14,13 @@ from vla_ros.statistics import Statistics
 
 ADAPTERS = {
     'hold': 'vla_ros.policies.hold:HoldPolicy',
+    'noise': 'vla_ros.policies.noise:NoisePolicy',
+    'pi0': 'vla_ros.policies.pi0:Pi0',
+    'pi05': 'vla_ros.policies.pi05:Pi05Policy',
+    'pi0_fast': 'vla_ros.policies.pi0_fast:Pi0FastPolicy',
     'remote_gr00t': 'vla_ros.policies.remote_gr00t:RemoteGr00t',
     'remote_lerobot': 'vla_ros.policies.remote_lerobot:RemoteLerobot',
     'remote_openpi': 'vla_ros.policies.remote_openpi:RemoteOpenpi',
-    'noise': 'vla_ros.policies.noise:NoisePolicy',
     'replay': 'vla_ros.policies.replay:ReplayPolicy',
     'scripted': 'vla_ros.policies.scripted:ScriptedPolicy',
     'tiny_pi0': 'vla_ros.policies.tiny_pi0:TinyPi0',

@@ -1,0 +1,8 @@
+"""References and layouts beside the tests are importable by their file name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import sys
+
+sys.path.insert(0, str(Path(__file__).parent))

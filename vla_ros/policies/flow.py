@@ -1,0 +1,154 @@
+"""What adapters of flow-matching networks share: noise, samples, prefixes, units."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vla_ros import paths
+from vla_ros.actions.decode import Codec
+from vla_ros.actions.schedules import prefix_weights
+from vla_ros.errors import PolicyError, UnknownNameError
+from vla_ros.models.guidance import JACOBIANS, PrefixGuidance, TrainedPrefix
+from vla_ros.models.sampler import Guide, sample, Velocity
+from vla_ros.policies.base import chunk_seed
+from vla_ros.robot import RobotSpec
+from vla_ros.spec import PolicySpec
+from vla_ros.statistics import Statistics
+from vla_ros.types import ActionChunk, Array, ChunkPrefix, JointState, Observation
+
+
+class FlowPolicy(ABC):
+    """A SamplingPolicy around a network that turns noise into a chunk.
+
+    The network may have more dimensions than the robot; as in training, those are 0 in states
+    and prefixes, and what it gives for them is dropped.
+    """
+
+    def __init__(
+        self,
+        spec: PolicySpec,
+        robot: RobotSpec,
+        *,
+        state: Statistics,
+        action: Statistics,
+        dimensions: int,
+        flow_steps: int,
+        longest_trained: int = 0,
+    ) -> None:
+        """Keep what the checkpoint was trained with.
+
+        Args:
+            spec: The policy file.
+            robot: The robot file.
+            state: Statistics of the state vector.
+            action: Statistics of an action, as relative as the policy file declares.
+            dimensions: Of an action in the network, at least those of the statistics.
+            flow_steps: Denoising steps, where the policy file names none.
+            longest_trained: Longest prefix [steps] that the network saw in training.
+        """
+        self.spec = spec
+        self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+        self._state_stats, self._action_stats = state, action
+        self._dimensions = dimensions
+        self._flow_steps = spec.flow_steps or flow_steps
+        self._longest_trained = longest_trained
+        self._seed, self._count = 0, 0
+
+    @abstractmethod
+    def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
+        """Turn an observation into inputs; what is returned encodes them on the device."""
+
+    def reset(self, instruction: str, *, seed: int) -> None:
+        """Begin an instruction; its words come with each observation."""
+        del instruction
+        self._seed, self._count = seed, 0
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Return what it can do with a prefix, and that it draws samples."""
+        trained = {'trained prefix'} if self._longest_trained > 0 else set()
+        return frozenset({'guidance', 'samples'} | trained)
+
+    def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
+        """Return (horizon, A) actions for one observation, tied to a prefix that has guidance.
+
+        Raises:
+            PolicyError: The observation lacks a camera or has a state of another size; the
+                prefix is longer than a chunk, or the checkpoint was not trained for it.
+        """
+        return self._draw(obs, prefix, 1)[0]
+
+    def samples(self, obs: Observation, count: int) -> list[ActionChunk]:
+        """Return `count` chunks of one encoded observation, the first as `infer` gives it.
+
+        Raises:
+            PolicyError: As `infer`, or `count` is less than 1.
+        """
+        if count < 1:
+            raise PolicyError(f'{count} samples asked for, expected at least 1.')
+        return self._draw(obs, None, count)
+
+    def _draw(self, obs: Observation, prefix: ChunkPrefix | None, count: int) -> list[ActionChunk]:
+        start = time.perf_counter()
+        encode = self._prepare(obs)
+        generator = torch.Generator().manual_seed(chunk_seed(self._seed, self._count))
+        self._count += 1
+        shape = (1, self.spec.horizon, self._dimensions)
+        # One after the other: torch.randn's numbers depend on how many are asked for.
+        noise = torch.cat([torch.randn(shape, generator=generator) for _ in range(count)])
+        guide = self._guide(prefix, obs.joints)
+        ready = time.perf_counter()
+        actions = sample(encode(), noise.to(self.spec.device), self._flow_steps, guide)
+        numbers = actions.double().cpu().numpy()
+        done = time.perf_counter()
+        physical = self._action_stats.denormalize(numbers[..., : self._action_stats.width])
+        timings = {'preprocess': ready - start, 'inference': done - ready}
+        return [ActionChunk(obs.stamp, a, self.spec.step, timings) for a in physical]
+
+    def _state(self, joints: JointState) -> Array:
+        """Return the normalised state (S,)."""
+        return self._state_stats.normalize(self._codec.state(joints))
+
+    def _guide(self, prefix: ChunkPrefix | None, joints: JointState) -> Guide | None:
+        """Turn a prefix into what the sampler takes; None where there is nothing to keep to."""
+        if prefix is None or prefix.guidance is None:
+            return None
+        known, steps, guidance = len(prefix.actions), self.spec.horizon, prefix.guidance
+        if guidance.jacobian not in JACOBIANS:
+            raise UnknownNameError('jacobian', guidance.jacobian, JACOBIANS)
+        if known > steps:
+            raise PolicyError(f'the prefix has {known} steps, expected at most {steps}: cut it.')
+        target = self._model_space(prefix.actions, joints)
+        if guidance.jacobian == 'trained':
+            if not self._longest_trained:
+                raise PolicyError(
+                    f'policy {self.spec.name} was not trained to take a prefix: its checkpoint '
+                    "has no rtc_training_max_delay; choose jacobian 'exact' or 'identity'."
+                )
+            # A longer one is unknown to the network.
+            return TrainedPrefix(target[: min(prefix.delay, self._longest_trained)])
+        end = min(steps - prefix.horizon, known)
+        weights = prefix_weights(steps, prefix.delay, end, guidance.schedule)
+        if not weights.any():
+            return None  # no backward pass for nothing
+        exact = guidance.jacobian == 'exact'
+        rows = torch.from_numpy(weights).float().to(self.spec.device)
+        return PrefixGuidance(target, rows, guidance.limit, exact=exact)
+
+    def _model_space(self, actions: Array, joints: JointState) -> Tensor:
+        """Return absolute actions (K, A) relative to the joints, normalised and padded."""
+        stats = self._action_stats.first(len(actions))
+        target = stats.normalize(self._codec.relative(actions, joints))
+        return torch.from_numpy(padded(target, self._dimensions)).float().to(self.spec.device)
+
+
+def padded(vectors: Array, dimensions: int) -> Array:
+    """Return vectors (..., A) with zeros behind, (..., dimensions)."""
+    missing = dimensions - vectors.shape[-1]
+    return np.pad(vectors, [(0, 0)] * (vectors.ndim - 1) + [(0, missing)])

@@ -1,0 +1,329 @@
+"""Folders that LeRobot writes: config.json, model.safetensors and the normalisation statistics.
+
+From LeRobot 0.4 on the statistics lie beside policy_preprocessor.json and
+policy_postprocessor.json; before, they were tensors of model.safetensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open, SafetensorError
+
+from vla_ros.errors import CheckpointError, ShapeError, UnknownNameError
+from vla_ros.spec import PolicySpec, width
+from vla_ros.statistics import Bounds, Identity, MeanStd, Statistics
+
+CONFIG, WEIGHTS = 'config.json', 'model.safetensors'
+PREPROCESSOR, POSTPROCESSOR = 'policy_preprocessor.json', 'policy_postprocessor.json'
+STATE, ACTION = 'observation.state', 'action'  # features
+# Steps of a pipeline that every adapter has, or that mean nothing to a single observation.
+STEPS = (
+    'rename_observations_processor', 'to_batch_processor', 'device_processor',
+    'normalizer_processor', 'unnormalizer_processor', 'tokenizer_processor',
+    'relative_actions_processor', 'absolute_actions_processor',
+)  # fmt: skip
+# mode -> the two statistics that it uses
+MODES = {
+    'MEAN_STD': ('mean', 'std'),
+    'MIN_MAX': ('min', 'max'),
+    'QUANTILES': ('q01', 'q99'),
+    'QUANTILE10': ('q10', 'q90'),
+}
+EPSILON = 1e-8  # LeRobot's, where a pipeline does not say another
+# normalize_inputs.buffer_observation_state.mean; a file with the statistics of several data
+# sets has so100_buffer_... and so100-red_buffer_..., whose first word is the unnorm_key.
+OLD_KEY = re.compile(r'(?:normalize_inputs|unnormalize_outputs)\.(?:(.+)_)?buffer_(.+)\.(\w+)')
+OLD_PREFIXES = ('normalize_inputs.', 'normalize_targets.', 'unnormalize_outputs.')
+
+
+@dataclass(frozen=True)
+class LeRobotFolder:
+    """What the files of a LeRobot folder say, the weights aside."""
+
+    path: Path
+    config: Mapping[str, Any]  # config.json
+    state_width: int
+    action_width: int
+    cameras: tuple[str, ...]  # features of pictures, in the order of the checkpoint
+    state: Statistics
+    action: Statistics
+    relative: bool  # whether actions are trained relative to the state
+
+    def require(self, spec: PolicySpec, dof: int) -> None:
+        """Compare the folder with a policy file.
+
+        Raises:
+            CheckpointError: Widths, or what actions are relative to, differ.
+        """
+        relative = any(part.relative_to == 'observation' for part in spec.action)
+        for what, found, expected in (
+            ('state dimensions', width(spec.state, dof), self.state_width),
+            ('action dimensions', width(spec.action, dof), self.action_width),
+            ('actions relative to the observation', relative, self.relative),
+        ):
+            if found != expected:
+                raise CheckpointError(
+                    f'policy {spec.name}: {what} {found}, but the checkpoint {self.path} has '
+                    f'{expected}; correct the policy file or choose its own checkpoint.'
+                )
+
+
+def read_folder(
+    path: Path, kind: str, *, steps: Collection[str] = (), unnorm_key: str | None = None
+) -> LeRobotFolder:
+    """Read a folder of LeRobot, 0.3 (statistics among the weights) to 0.6 (in files of their own).
+
+    Args:
+        path: The folder.
+        kind: What `type` of config.json must be, such as 'smolvla'.
+        steps: Steps of the preprocessor that the adapter implements, beside STEPS.
+        unnorm_key: Which data set's statistics, where the weights hold several.
+
+    Raises:
+        CheckpointError: A file is missing, damaged or of another policy; a step is unknown; there
+            are no statistics.
+        UnknownNameError: There is no such unnorm_key.
+    """
+    config = read_json(path / CONFIG)
+    if config.get('type') != kind:
+        raise CheckpointError(
+            f"{path / CONFIG} is of type '{config.get('type')}', expected '{kind}': choose the "
+            'adapter of that type in the policy file, or another checkpoint.'
+        )
+    inputs = _features(path, config, 'input_features')
+    outputs = _features(path, config, 'output_features')
+    sizes = {}
+    for name, table in ((STATE, inputs), (ACTION, outputs)):
+        if len(table.get(name, ('', ()))[1]) != 1:
+            raise CheckpointError(f"{path / CONFIG} has no vector '{name}' among its features.")
+        sizes[name] = table[name][1][0]
+    relative = False
+    if (path / PREPROCESSOR).is_file():
+        before, after = _pipeline(path / PREPROCESSOR), _pipeline(path / POSTPROCESSOR)
+        for name in before.keys() | after.keys():
+            if name not in (*STEPS, *steps):
+                raise CheckpointError(
+                    f"{path} has a step '{name}' that adapter '{kind}' does not know: the "
+                    f'numbers would not be those of its training. Known: {(*STEPS, *steps)}.'
+                )
+        if unnorm_key is not None:
+            raise UnknownNameError('unnorm_key', unnorm_key, (), str(path / PREPROCESSOR))
+        relative = bool(_options(before, 'relative_actions_processor').get('enabled'))
+        state = _statistics(path, before, 'normalizer_processor', STATE, 'STATE', sizes[STATE])
+        action = _statistics(
+            path, after, 'unnormalizer_processor', ACTION, 'ACTION', sizes[ACTION]
+        )
+    else:
+        state, action = _old_statistics(path, config, sizes, unnorm_key)
+    cameras = tuple(name for name, (role, _) in inputs.items() if role == 'VISUAL')
+    return LeRobotFolder(
+        path, config, sizes[STATE], sizes[ACTION], cameras, state, action, relative
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds a mapping.
+
+    Raises:
+        CheckpointError: It is missing or holds something else.
+    """
+    try:
+        table = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f'cannot read {path}: {error}. It is missing or damaged; copy it again.'
+        ) from error
+    if not isinstance(table, dict):
+        raise CheckpointError(f'{path} holds no mapping; copy the checkpoint again.')
+    return table
+
+
+def find_tokenizer(folder: Path, given: Path | None, source: str) -> Path:
+    """Return the folder that holds tokenizer.json: the given one, or within the checkpoint.
+
+    Args:
+        folder: The checkpoint; LeRobot keeps the tokenizer, if at all, in its `tokenizer/`.
+        given: What the policy file names.
+        source: Where the file can be had, for the message.
+
+    Raises:
+        CheckpointError: It is in none of them.
+    """
+    places = [given] if given is not None else [folder / 'tokenizer', folder]
+    for place in places:
+        if (place / 'tokenizer.json').is_file():
+            return place
+    raise CheckpointError(
+        f'no tokenizer.json in {" or ".join(map(str, places))}: copy tokenizer.json and '
+        f'tokenizer_config.json of {source} into the checkpoint, or name their folder by '
+        "'options: {tokenizer: FOLDER}' in the policy file."
+    )
+
+
+def _features(
+    path: Path, config: Mapping[str, Any], key: str
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return name -> (type, shape) of the features in config.json."""
+    try:
+        return {
+            name: (feature['type'], tuple(int(n) for n in feature['shape']))
+            for name, feature in config[key].items()
+        }
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path / CONFIG} has no usable '{key}' ({error!r}); expected "
+            "{name: {'type', 'shape'}}. Copy the checkpoint again."
+        ) from error
+
+
+def _pipeline(path: Path) -> dict[str, Mapping[str, Any]]:
+    """Return the steps of a pipeline by name."""
+    try:
+        return {
+            step.get('registry_name') or step['class']: step for step in read_json(path)['steps']
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} has no usable 'steps' ({error!r}); copy the checkpoint again."
+        ) from error
+
+
+def _options(pipeline: Mapping[str, Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    options: Mapping[str, Any] = pipeline.get(name, {}).get('config', {})
+    return options
+
+
+def _statistics(
+    path: Path,
+    pipeline: Mapping[str, Mapping[str, Any]],
+    step: str,
+    feature: str,
+    role: str,
+    size: int,
+) -> Statistics:
+    """Read what a step of a pipeline does to one feature."""
+    options = _options(pipeline, step)
+    mode = options.get('norm_map', {}).get(role, 'IDENTITY')
+    if role == 'STATE':  # LeRobot asks for the names of observations, not for that of the action
+        asked = options.get('normalize_observation_keys', options.get('features', {}))
+        mode = mode if feature in asked else 'IDENTITY'
+    if mode == 'IDENTITY':
+        return Identity(size)
+    name = pipeline[step].get('state_file')
+    if name is None:
+        raise CheckpointError(
+            f"{path}: step '{step}' has no file of statistics although {role} is normalised by "
+            f'{mode}: the checkpoint was never trained on a data set. Fine-tune it.'
+        )
+    tensors = _tensors(path / name)
+    table = {key.rpartition('.')[2]: value for key, value in tensors.items()
+             if key.rpartition('.')[0] == feature}  # fmt: skip
+    return _build(path / name, feature, mode, table, size, float(options.get('eps', EPSILON)),
+                  always=False)  # fmt: skip
+
+
+def _old_statistics(
+    path: Path, config: Mapping[str, Any], sizes: Mapping[str, int], unnorm_key: str | None
+) -> tuple[Statistics, Statistics]:
+    """Read the statistics among the weights, those of state and action."""
+    tensors = _tensors(path / WEIGHTS, OLD_PREFIXES)
+    found: dict[str | None, dict[str, dict[str, np.ndarray]]] = {}
+    for key, value in tensors.items():
+        match = OLD_KEY.fullmatch(key)
+        if match:
+            variant, feature, statistic = match.groups()
+            found.setdefault(variant, {}).setdefault(feature, {})[statistic] = value
+    variant = unnorm_key
+    if unnorm_key is None and len(found) == 1:
+        (variant,) = found
+    if found and variant not in found:
+        raise UnknownNameError(
+            'unnorm_key', str(unnorm_key), [str(v) for v in found], str(path / WEIGHTS)
+        )
+    built = []
+    for feature, role in ((STATE, 'STATE'), (ACTION, 'ACTION')):
+        mode = config.get('normalization_mapping', {}).get(role, 'IDENTITY')
+        if mode == 'IDENTITY':
+            built.append(Identity(sizes[feature]))
+            continue
+        if not found:
+            raise CheckpointError(
+                f'{path} has no {PREPROCESSOR}, and {WEIGHTS} has no normalize_inputs.* either, '
+                f'although {role} is normalised by {mode}: copy the missing files of the '
+                'checkpoint.'
+            )
+        table = found[variant].get(feature.replace('.', '_'), {})
+        built.append(
+            _build(path / WEIGHTS, feature, mode, table, sizes[feature], EPSILON, always=True)
+        )
+    return built[0], built[1]
+
+
+def _tensors(path: Path, prefixes: tuple[str, ...] = ('',)) -> dict[str, np.ndarray]:
+    """Read the tensors of a file whose name begins with one of the prefixes."""
+    try:
+        with safe_open(path, framework='numpy') as file:
+            names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError, TypeError) as error:
+        raise CheckpointError(
+            f'cannot read {path}: {error}. It is missing or damaged; copy it again.'
+        ) from error
+
+
+def _build(
+    path: Path,
+    feature: str,
+    mode: str,
+    table: Mapping[str, np.ndarray],
+    size: int,
+    epsilon: float,
+    *,
+    always: bool,
+) -> Statistics:
+    """Build the statistics of one feature.
+
+    Args:
+        path: Their file.
+        feature: Its name.
+        mode: A word of MODES.
+        table: Name of a statistic -> values (size,).
+        size: Dimensions of the feature.
+        epsilon: What is added to the span.
+        always: Whether to each span, as up to LeRobot 0.3, or only to spans of 0.
+
+    Raises:
+        CheckpointError: They are missing, of another shape or cannot be used.
+        UnknownNameError: There is no such mode.
+    """
+    if mode not in MODES:
+        raise UnknownNameError('normalisation', mode, [*MODES, 'IDENTITY'], str(path))
+    names = MODES[mode]
+    missing = [f'{feature}.{name}' for name in names if name not in table]
+    if missing:
+        raise CheckpointError(
+            f'{path} has no {" and no ".join(missing)} for {mode}: the checkpoint was not '
+            "trained on one robot's data, or the file is incomplete. Fine-tune it, or copy it "
+            'again.'
+        )
+    first, second = (table[name].astype(np.float64) for name in names)
+    try:
+        if first.shape != (size,):
+            raise ShapeError(f'{names[0]} has shape {first.shape}, expected ({size},)')
+        if mode == 'MEAN_STD':
+            return MeanStd(first, second, epsilon)
+        if always:
+            return Bounds(first, second, epsilon=epsilon)
+        return Bounds(first, np.where(second == first, first + epsilon, second))
+    except (ShapeError, CheckpointError) as error:
+        raise CheckpointError(
+            f"{path}: the statistics of '{feature}' cannot be used: {error} Copy the checkpoint "
+            'again, or fine-tune it.'
+        ) from error

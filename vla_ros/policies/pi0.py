@@ -1,0 +1,160 @@
+"""pi0 in the layouts of transformers, openpi and LeRobot, run by transformers' own network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from transformers import PaliGemmaConfig, PI0Config, PI0ForConditionalGeneration
+
+from vla_ros.models.pi0_sampler import Pi0Velocity
+from vla_ros.models.pi_weights import (
+    gemma_config,
+    HEAD,
+    paligemma_config,
+    projections,
+    standard_names,
+)
+from vla_ros.models.sampler import Velocity
+from vla_ros.policies.base import pictures_of
+from vla_ros.policies.flow import FlowPolicy, padded
+from vla_ros.policies.loading import checkpoint, load, load_pretrained, read_tensors
+from vla_ros.policies.pi_layout import (
+    Family,
+    find_layout,
+    PiCheckpoint,
+    PiOptions,
+    read,
+    read_statistics,
+)
+from vla_ros.policies.prompts import cleaned
+from vla_ros.robot import RobotSpec
+from vla_ros.spec import PolicySpec
+from vla_ros.statistics import Statistics
+from vla_ros.types import Observation
+
+FAMILY = Family(
+    'pi0', ('transformers', 'openpi', 'lerobot'), steps=('pi0_new_line_processor',), longest=48
+)
+NAMES = {  # standard name -> name in transformers
+    'vlm.': 'model.vlm.',
+    'expert.': 'model.dit.',
+    'state_proj.': 'embed_action_time.state_proj.',
+    'action_in_proj.': 'embed_action_time.action_in_proj.',
+    'action_time_mlp_': 'embed_action_time.action_time_mlp_',
+    'time_mlp_': 'embed_action_time.action_time_mlp_',  # of older files
+}
+
+
+class Pi0(FlowPolicy):
+    """Flow matching; the state is a token of the action expert, time is mixed into its input."""
+
+    def __init__(self, spec: PolicySpec, robot: RobotSpec) -> None:
+        """Load the checkpoint folder that the policy file names.
+
+        Raises:
+            CheckpointError: A file is missing, damaged or of another model, or the policy file
+                says otherwise.
+            UnknownNameError: There is no such unnorm_key, slot or option.
+        """
+        options = spec.read_options(PiOptions)
+        folder = checkpoint(spec)
+        dtype = getattr(torch, spec.dtype)
+        if find_layout(folder, FAMILY) == 'transformers':
+            model = load_pretrained(PI0ForConditionalGeneration, folder, dtype=dtype)
+            size = model.config.vlm_config.vision_config.image_size
+            self._given = read(spec, FAMILY, robot.dof, size, options)
+            self._model = model.to(spec.device)
+        else:
+            tensors = standard_names(read_tensors(folder))
+            vlm = paligemma_config(tensors)
+            size = vlm.vision_config.image_size
+            self._given = read(spec, FAMILY, robot.dof, size, options)
+            config = build_config(tensors, vlm, spec.horizon, self._given.periods)
+            self._model = load(
+                lambda: build(config),
+                transformers_names(tensors),
+                folder,
+                dtype=dtype,
+                device=spec.device,
+            )
+        super().__init__(
+            spec,
+            robot,
+            state=self._given.state,
+            action=self._given.action,
+            dimensions=self._model.config.max_action_dim,
+            flow_steps=self._given.config.get('num_inference_steps', 10),
+        )
+
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[Statistics, Statistics]:
+        """Return the checkpoint's statistics of state and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        return read_statistics(spec, FAMILY)
+
+    def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
+        """Turn an observation into inputs; what is returned encodes them."""
+        config, device = self._model.config, self.spec.device
+        pixels = self._given.letterbox(pictures_of(obs, self._given.images))
+        state = padded(self._state(obs.joints), config.max_state_dim)
+        vision = config.vlm_config.vision_config
+        tokens = len(pixels) * (vision.image_size // vision.patch_size) ** 2
+        words = prompt(self._given, obs.instruction)
+        ids = torch.tensor([[config.vlm_config.image_token_id] * tokens + words])
+        inputs = {
+            'state': torch.from_numpy(state)[None].to(self._model.dtype),
+            'pixel_values': torch.from_numpy(pixels)[None].to(self._model.dtype),
+            'pixel_attention_mask': torch.ones(1, len(pixels), dtype=torch.bool),
+            'input_ids': ids,
+            'attention_mask': torch.ones_like(ids),
+        }
+        return lambda: Pi0Velocity(self._model, **{k: v.to(device) for k, v in inputs.items()})
+
+
+def prompt(given: PiCheckpoint, instruction: str) -> list[int]:
+    """Return the numbers of a prompt's words: what each layout ends with a line end."""
+    if given.layout == 'openpi':
+        return given.words(cleaned(instruction), '\n')
+    if given.layout == 'lerobot' and instruction.endswith('\n'):
+        return given.words(instruction)
+    return given.words(instruction + '\n')
+
+
+def build_config(
+    tensors: Mapping[str, Tensor], vlm: PaliGemmaConfig, horizon: int, periods: Mapping[str, float]
+) -> PI0Config:
+    """Return the configuration of the network that has these tensors, by standard names.
+
+    Raises:
+        CheckpointError: A tensor that tells a size is missing.
+    """
+    return PI0Config(
+        vlm_config=vlm,
+        dit_config=gemma_config(tensors, 'expert.'),
+        chunk_size=horizon,
+        **projections(tensors),
+        **periods,
+    )
+
+
+def build(config: PI0Config) -> PI0ForConditionalGeneration:
+    """Return the network; its expert has no words, which the files do not give either."""
+    model = PI0ForConditionalGeneration(config)
+    model.model.dit.embed_tokens = None
+    return model
+
+
+def transformers_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors by transformers' names; PaliGemma's output layer has no use."""
+    found = {}
+    for name, value in tensors.items():
+        if name == HEAD:
+            continue
+        start = next((s for s in NAMES if name.startswith(s)), '')
+        found[NAMES.get(start, '') + name.removeprefix(start)] = value
+    return found

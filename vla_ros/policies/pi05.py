@@ -1,0 +1,114 @@
+"""pi0.5 in the layouts of openpi and LeRobot: the state is words of the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from vla_ros.models.pi05 import Pi05, Pi05Config, Pi05Velocity
+from vla_ros.models.pi_weights import (
+    gemma_config,
+    HEAD,
+    paligemma_config,
+    projections,
+    standard_names,
+)
+from vla_ros.models.sampler import Velocity
+from vla_ros.policies.base import pictures_of
+from vla_ros.policies.flow import FlowPolicy
+from vla_ros.policies.loading import checkpoint, load, read_tensors
+from vla_ros.policies.pi_layout import (
+    Family,
+    find_layout,
+    PiCheckpoint,
+    PiOptions,
+    read,
+    read_statistics,
+)
+from vla_ros.policies.prompts import cleaned, state_words
+from vla_ros.robot import RobotSpec
+from vla_ros.spec import PolicySpec
+from vla_ros.statistics import Statistics
+from vla_ros.types import Array, Observation
+
+FAMILY = Family(
+    'pi05',
+    ('openpi', 'lerobot'),
+    steps=('pi05_prepare_state_tokenizer_processor_step',),
+    longest=200,
+    quantiles=True,
+)
+# Tensors that some files have and the network has not: PaliGemma's output layer, and what was
+# copied from a pi0; LeRobot leaves them out too.
+UNUSED = (HEAD, 'state_proj.weight', 'state_proj.bias')
+
+
+class Pi05Policy(FlowPolicy):
+    """Flow matching; the time modulates the norms of the action expert."""
+
+    def __init__(self, spec: PolicySpec, robot: RobotSpec) -> None:
+        """Load the checkpoint folder that the policy file names.
+
+        Raises:
+            CheckpointError: A file is missing, damaged or of another model, or the policy file
+                says otherwise.
+            UnknownNameError: There is no such unnorm_key, slot or option.
+        """
+        options = spec.read_options(PiOptions)
+        folder = checkpoint(spec)
+        find_layout(folder, FAMILY)
+        tensors = {
+            name.replace('action_time_mlp_', 'time_mlp_'): value
+            for name, value in standard_names(read_tensors(folder)).items()
+            if name not in UNUSED
+        }
+        vlm = paligemma_config(tensors)
+        size = vlm.vision_config.image_size
+        given = self._given = read(spec, FAMILY, robot.dof, size, options)
+        config = Pi05Config(
+            vlm,
+            gemma_config(tensors, 'expert.'),
+            projections(tensors)['max_action_dim'],
+            **given.periods,
+        )
+        self._dtype = getattr(torch, spec.dtype)
+        self._model = load(
+            lambda: Pi05(config), tensors, folder, dtype=self._dtype, device=spec.device
+        )
+        super().__init__(
+            spec,
+            robot,
+            state=given.state,
+            action=given.action,
+            dimensions=config.max_action_dim,
+            flow_steps=given.config.get('num_inference_steps', 10),
+            longest_trained=given.config.get('rtc_training_max_delay', 0),
+        )
+
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[Statistics, Statistics]:
+        """Return the checkpoint's statistics of state and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        return read_statistics(spec, FAMILY)
+
+    def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
+        """Turn an observation into inputs; what is returned encodes them."""
+        pixels = self._given.letterbox(pictures_of(obs, self._given.images))
+        words = prompt(self._given, obs.instruction, self._state(obs.joints))
+        pixel_values = torch.from_numpy(pixels).to(self._dtype)
+        return lambda: Pi05Velocity(
+            self._model,
+            pixel_values=pixel_values.to(self.spec.device),
+            words=torch.tensor([words], device=self.spec.device),
+            steps=self.spec.horizon,
+        )
+
+
+def prompt(given: PiCheckpoint, instruction: str, state: Array) -> list[int]:
+    """Return the numbers of a prompt's words, of a normalised state (S,)."""
+    told = state_words(given.told(state))
+    return given.words(f'Task: {cleaned(instruction)}, State: {told};\nAction: ')
