@@ -7,11 +7,13 @@ import hashlib
 from pathlib import Path
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
 
 import numpy as np
+from PIL import Image
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -279,7 +281,7 @@ def test_a_server_that_reads_nothing_more_is_told_in_time():
         options = {'url': f'ws://127.0.0.1:{server.getsockname()[1]}', 'layout': 'droid'}
         options |= {'resize': 'none', 'start_timeout': TIMEOUT}
         policy = create(spec_of('remote_openpi', options), ROBOT)
-        big = {name: Frame(1.0, np.zeros((3000, 3000, 3), np.uint8)) for name in PICTURES}
+        big = {name: Frame(1.0, np.zeros((1500, 1500, 3), np.uint8)) for name in PICTURES}
         begin = time.monotonic()
         with pytest.raises(PolicyError, match='no answer within'):
             policy.infer(Observation(1.0, big, observed().joints, ''))
@@ -310,6 +312,26 @@ def test_aloha_pictures_are_in_a_dictionary_channels_first():
     assert set(obs) == {'images', 'state', 'prompt'} and obs['state'].shape == (8,)
     seen = obs['images']['cam_left_wrist']
     np.testing.assert_array_equal(seen, np.moveaxis(PICTURES['wrist'], 2, 0))
+
+
+def test_padded_pictures_are_those_of_openpis_own_client():
+    """Its image_tools in words: Pillow's bilinear to the size that fits, black bars, centred."""
+    server, spec = openpi(resize='pad')
+    with server:
+        create(spec, ROBOT).infer(observed())
+    seen = server.seen[0]['observation/wrist_image_left']
+    inner = Image.fromarray(PICTURES['wrist']).resize((224, 168), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(seen[28:196], np.asarray(inner))
+    assert seen.shape == (224, 224, 3) and not seen[:28].any() and not seen[196:].any()
+
+
+def test_a_client_needs_no_torch():
+    """The arm's Python may lack it: the server has it."""
+    program = (
+        'import sys; sys.modules["torch"] = None\n'
+        'from vla_ros.policies import remote_gr00t, remote_lerobot, remote_openpi'
+    )
+    subprocess.run([sys.executable, '-c', program], check=True, timeout=60)
 
 
 def test_slots_of_the_policy_file_come_before_those_of_the_layout():

@@ -20,6 +20,8 @@ from vla_ros import paths
 from vla_ros.action_space import Slice
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import ConfigError, PolicyError, UnknownNameError
+from vla_ros.policies.base import pictures_of
+from vla_ros.policies.pictures import resize_with_pad
 from vla_ros.policies.wire.message import WireError
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
@@ -237,22 +239,14 @@ class RemotePolicy:
 
     def _pictures(self, obs: Observation) -> dict[str, Image]:
         """Return the picture (H, W, 3) of each of the server's keys."""
-        pictures = {}
-        for image, key in zip(self.spec.images, self._slots):
-            if image.camera not in obs.frames:
-                raise PolicyError(
-                    f"the observation has no picture of camera '{image.camera}', expected "
-                    f'{[i.camera for i in self.spec.images]}.'
-                )
-            picture = obs.frames[image.camera].image
-            if self._options.resize == 'pad':
-                # Imported here: the kernels that others use bring torch along.
-                from vla_ros.policies.pictures import resize_with_pad
-
-                size = image.size
-                picture = resize_with_pad(picture, size, size, kernel='pillow').astype(np.uint8)
-            pictures[key] = np.ascontiguousarray(picture)
-        return pictures
+        pictures = pictures_of(obs, self.spec.images)
+        if self._options.resize == 'pad':
+            sizes = [(image.size, image.size) for image in self.spec.images]
+            pictures = [
+                resize_with_pad(picture, *size, kernel='pillow').astype(np.uint8)
+                for picture, size in zip(pictures, sizes)
+            ]
+        return {key: np.ascontiguousarray(p) for key, p in zip(self._slots, pictures)}
 
     def _states(self, obs: Observation) -> dict[str, Array]:
         """Return the numbers (S,) of each of the server's keys."""
