@@ -196,11 +196,12 @@ class RemotePolicy:
         options, link = self._options, self._link
         limit = options.timeout if self._known else options.start_timeout
         opening, answering = Wait(options.timeout, self._stop), Wait(limit, self._stop)
-        server, reason, pause = f'policy server {link.address}', '', PAUSE
+        server, reason, pause = f'policy server {link.address}', 'no sign of life', PAUSE
         try:
             while True:
                 try:
                     link.open(opening)
+                    reason = ''
                     return link.ask(request, answering)
                 except LinkError as error:
                     link.close()

@@ -52,6 +52,7 @@ class Gr00tLink:
         self.address = address
         self._resets = resets
         self._socket: zmq.Socket | None = None
+        self._events: zmq.Socket | None = None  # tells when the socket loses its server
 
     def open(self, wait: Wait) -> None:
         """Make a socket; whether somebody answers shows when something is asked."""
@@ -61,6 +62,7 @@ class Gr00tLink:
         line.setsockopt(zmq.LINGER, 0)
         line.setsockopt(zmq.MAXMSGSIZE, LIMIT)
         self._socket = line
+        self._events = line.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         try:
             line.connect(self.address)
         except zmq.ZMQError as error:
@@ -81,15 +83,22 @@ class Gr00tLink:
     def close(self) -> None:
         """Throw the socket away."""
         if self._socket is not None:
+            self._socket.disable_monitor()
             self._socket.close()
-            self._socket = None
+            self._socket = self._events = None
 
     def _call(self, request: dict[str, Any], wait: Wait) -> Any:
         assert self._socket is not None, 'open comes first'
+        either = zmq.Poller()
+        either.register(self._socket, zmq.POLLIN)
+        either.register(self._events, zmq.POLLIN)
         try:
             self._socket.send(gr00t.pack(request), zmq.NOBLOCK)
-            while not self._socket.poll(1000.0 * wait.slice()):
-                pass
+            ready: dict[Any, int] = {}
+            while self._socket not in ready:
+                if ready:  # what was asked is lost; ZeroMQ would connect again and wait for ever
+                    raise LinkError('the connection was lost')
+                ready = dict(either.poll(1000.0 * wait.slice()))
             answer = gr00t.unpack(self._socket.recv(zmq.NOBLOCK))
         except zmq.ZMQError as error:
             raise LinkError(str(error)) from error
