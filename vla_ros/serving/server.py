@@ -119,7 +119,7 @@ class PolicyServer:
             request = connection.recv()
             begin = time.perf_counter()
             try:
-                answer = session.answer(openpi.unpack(request))
+                answer = session.answer(openpi.unpack(request), time.monotonic())
             except Exception as error:  # a policy is foreign code
                 self._refuse(connection, error)
                 return

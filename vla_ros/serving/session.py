@@ -38,24 +38,26 @@ class Session:
         self._slots = dict(zip((image.camera for image in policy.spec.images), slots))
         self._seed = seed
         self._prompt: str | None = None
-        self._count = 0
 
-    def answer(self, request: Any) -> dict[str, Any]:
+    def answer(self, request: Any, now: float) -> dict[str, Any]:
         """Return {'actions': (T, A), 'policy_timing': {'infer_ms': [ms]}}.
+
+        Args:
+            request: What the client sent.
+            now: When it came, of a clock that never goes back [s].
 
         Raises:
             PolicyError: The request lacks a key or holds another thing there.
         """
-        obs = self._observation(request)
+        obs = self._observation(request, now)
         if obs.instruction != self._prompt:
             self._policy.reset(obs.instruction, seed=self._seed)
             self._prompt = obs.instruction
-        self._count += 1
         chunk = self._policy.infer(obs)
         timing = {'infer_ms': 1000.0 * chunk.timings.get('inference', 0.0)}
         return {'actions': chunk.actions, 'policy_timing': timing}
 
-    def _observation(self, request: Any) -> Observation:
+    def _observation(self, request: Any, stamp: float) -> Observation:
         if not isinstance(request, Mapping):
             raise PolicyError(f'the request is a {type(request).__name__}, expected a dictionary.')
         wanted = (*self._slots.values(), JOINTS, GRIPPER, PROMPT)
@@ -67,7 +69,6 @@ class Session:
         prompt = request[PROMPT]
         if not isinstance(prompt, str):
             raise PolicyError(f"'{PROMPT}' is a {type(prompt).__name__}, expected text.")
-        stamp = float(self._count)  # unique and increasing; nothing here depends on more
         slots = self._slots.items()
         frames = {camera: Frame(stamp, _picture(request[key], key)) for camera, key in slots}
         arm = _vector(request[JOINTS], self._robot.dof, JOINTS)
