@@ -24,6 +24,10 @@ def test_units_are_declared_and_never_guessed():
         ActionSlice('tool_position', 'mm')
     with pytest.raises(ConfigError, match="'joint_position' is in 'deg', expected 'rad'"):
         StateSlice('joint_position', 'deg')
+    with pytest.raises(ConfigError, match='scale is 0.0, expected a number above 0'):
+        StateSlice('joint_position', 'rad', scale=0.0)
+    with pytest.raises(ConfigError, match="'gripper' has scale 2.0; only joints and positions"):
+        StateSlice('gripper', 'open_fraction', scale=2.0)
 
 
 def test_unknown_kinds_name_the_closest():
@@ -92,6 +96,22 @@ def test_a_tool_delta_says_everything_that_it_needs(change, message):
 def test_what_makes_no_sense_is_refused(values, message):
     with pytest.raises(ConfigError, match=message):
         ActionSlice(*values)
+
+
+def test_near_names_one_of_the_numbers_of_a_pose():
+    pose = ActionSlice('tool_pose', 'm_rad', rotation='axis_angle', near=(3.1, 0.0, 0.0))
+    for change, message in (
+        ({'near': (3.1, 0.0)}, r'near is \(3.1, 0.0\), expected 3 numbers'),
+        ({'near': (3.1, 0.0, float('nan'))}, 'expected 3 numbers'),
+        ({'rotation': 'rotation_6d', 'unit': 'm'}, 'in angles or quaternions'),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            replace(pose, **change)
+    with pytest.raises(ConfigError, match='near goes with a tool_pose'):
+        replace(DELTA, near=(0.0, 0.0, 0.0))
+    data = {'kind': 'tool_pose', 'unit': 'm_rad', 'rotation': 'axis_angle', 'near': [3.1, 0, 0]}
+    assert config.build(ActionSlice, data, 'some.yaml') == pose
+    assert config.build(StateSlice, data, 'some.yaml').near == pose.near
 
 
 @pytest.mark.parametrize('ends', [(1.0, 1.0), (None, 1.0), (0.0, None), (0.0, float('nan'))])

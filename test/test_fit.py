@@ -31,7 +31,7 @@ DELTA = ActionSlice(
     ('change', 'finding'),
     [
         ({'images': (ImageSpec('ceiling', 96),)}, "needs camera 'ceiling'.*scene, wrist"),
-        ({'images': (ImageSpec('wrist', 481),)}, 'gives 640x480.*481 px'),
+        ({'images': (ImageSpec('wrist', 641),)}, 'gives 640x480.*641 px'),
         ({'action': ()}, 'declares no action'),
         ({'action': (GRIPPER,)}, 'exactly one of'),
         ({'action': (TOOL, JOINTS)}, 'exactly one of'),
@@ -58,7 +58,7 @@ def test_every_misfit_is_told_at_once():
     'action', [(TOOL,), (JOINTS,), (GRIPPER, JOINTS), (TOOL, GRIPPER), (DELTA,), (SPEED, GRIPPER)]
 )
 def test_what_fits_has_no_finding(action):
-    spec = replace(SPEC, images=(ImageSpec('scene', 480),), action=action)
+    spec = replace(SPEC, images=(ImageSpec('scene', 640),), action=action)
     assert check(ROBOT, spec) == []
     require_fit(ROBOT, spec)
 
@@ -177,3 +177,17 @@ def test_a_tool_delta_is_as_fast_as_the_jacobian_says():
     small = MeanStd([0.0] * 6 + [0.5], [1e-3] * 6 + [0.3])
     assert notes(ROBOT, spec, small) == []
     assert notes(ROBOT, spec, Identity(7)) == []
+
+
+@pytest.mark.parametrize('rotation', ['euler_xyz', 'axis_angle', 'quaternion_xyzw'])
+def test_numbers_that_jump_at_home_are_noted(rotation):
+    """The tool hangs down at home: a roll of pi, or of -pi."""
+    unit = 'm' if rotation == 'quaternion_xyzw' else 'm_rad'
+    near = (1.0, 0.0, 0.0, 0.0) if unit == 'm' else (3.14, 0.0, 0.0)
+    pose = StateSlice('tool_pose', unit, rotation=rotation)
+    only(notes(ROBOT, replace(SPEC, state=(pose,))), f'its state writes .* in {rotation}.*near')
+    assert notes(ROBOT, replace(SPEC, state=(replace(pose, near=near),))) == []
+    acted = ActionSlice('tool_pose', unit, rotation=rotation)
+    only(notes(ROBOT, replace(SPEC, action=(acted, GRIPPER))), f'its action writes .* {rotation}')
+    matrix = StateSlice('tool_pose', 'm', rotation='matrix')
+    assert notes(ROBOT, replace(SPEC, state=(matrix,))) == []

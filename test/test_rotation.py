@@ -9,7 +9,16 @@ import pytest
 from scipy.spatial.transform import Rotation, Slerp
 
 from vla_ros.errors import ShapeError
-from vla_ros.rotation import between, EULER, from_quaternions, mean, slerp, to_quaternions, WIDTHS
+from vla_ros.rotation import (
+    between,
+    EULER,
+    from_quaternions,
+    mean,
+    SEVERAL,
+    slerp,
+    to_quaternions,
+    WIDTHS,
+)  # fmt: skip
 
 SEEDS = st.integers(0, 2**31)
 
@@ -111,3 +120,40 @@ def test_the_mean_is_scipys_and_knows_both_quaternions_of_a_rotation(seed):
     found = mean(q * rng.choice([-1.0, 1.0], (4, 3, 1)), weights)
     expected = [Rotation.from_quat(q[:, k]).mean(weights[:, k]).as_quat() for k in range(3)]
     same(found, np.array(expected))
+
+
+@pytest.mark.parametrize('rotation', SEVERAL)
+@given(seed=SEEDS, away=st.floats(-0.4, 0.4))
+def test_of_several_numbers_the_nearest_are_meant(rotation, seed, away):
+    """Whatever numbers of whatever branch: near them, they come back as they were."""
+    rng = np.random.default_rng(seed)
+    if rotation.startswith('quaternion'):
+        values = rng.normal(size=(1, 4))
+        values /= np.linalg.norm(values)
+    elif rotation == 'axis_angle':
+        values = rng.normal(size=(1, 3))
+        values *= rng.uniform(0.5, 2.0 * np.pi - 0.5) / np.linalg.norm(values)
+    else:
+        values = rng.uniform(-np.pi, np.pi, (1, 3))
+    near = values[0] + away * rng.dirichlet(np.ones(values.shape[1]))
+    quaternions = to_quaternions(values, rotation)
+    found = from_quaternions(quaternions, rotation, tuple(near))
+    same(to_quaternions(found, rotation), quaternions)  # another name of the same rotation
+    assert np.linalg.norm(found - near) <= np.linalg.norm(values - near) + 1e-6
+
+
+def test_a_tool_that_hangs_down_does_not_jump_between_pi_and_minus_pi():
+    wobble = Rotation.from_rotvec(1e-3 * np.vstack([np.eye(3), -np.eye(3)]))
+    around = (wobble * Rotation.from_euler('x', np.pi)).as_quat()
+    for rotation, near in (
+        ('axis_angle', (3.14, 0.0, 0.0)),
+        ('axis_angle', (-3.0, 0.1, 0.0)),
+        ('euler_xyz', (3.14, 0.0, 0.0)),
+        ('euler_xyz', (-3.14, 0.0, 0.0)),
+        ('euler_xyz', (0.0, 3.14, 3.14)),
+        ('quaternion_xyzw', (1.0, 0.0, 0.0, 0.0)),
+        ('quaternion_wxyz', (0.0, -1.0, 0.0, 0.0)),
+    ):
+        found = from_quaternions(around, rotation, near)
+        np.testing.assert_allclose(found, np.tile(near, (6, 1)), atol=0.2)
+    assert np.ptp(from_quaternions(around, 'euler_xyz')[:, 0]) > 6.0  # without it, it jumps

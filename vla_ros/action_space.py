@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from vla_ros.errors import ConfigError, UnknownNameError
-from vla_ros.rotation import ANGLES, WIDTHS
+from vla_ros.rotation import ANGLES, SEVERAL, WIDTHS
 
 REFERENCES = (  # what an action is relative to
     'absolute',
@@ -60,6 +60,8 @@ class Slice:
     kind: str
     unit: str
     rotation: str | None = field(default=None, kw_only=True)  # of a pose, a word of WIDTHS
+    # of a tool_pose: of the angles [rad] or quaternions of one rotation the nearest to this
+    near: tuple[float, ...] | None = field(default=None, kw_only=True)
     closed: float | None = field(default=None, kw_only=True)  # of a gripper in unit 'range'
     open: float | None = field(default=None, kw_only=True)
 
@@ -79,6 +81,12 @@ class Slice:
             units = units[1:] if self.rotation in ANGLES else units[:1]
         elif self.rotation is not None:
             raise ConfigError(f'{what} has no rotation; only a tool_pose or a tool_delta has.')
+        if self.near is not None:
+            if self.kind != 'tool_pose' or self.rotation not in SEVERAL:
+                raise ConfigError(f'{what}: near goes with a tool_pose in angles or quaternions.')
+            size = WIDTHS[self.rotation]
+            if len(self.near) != size or not np.isfinite(self.near).all():
+                raise ConfigError(f'{what}: near is {self.near}, expected {size} numbers.')
         if self.unit not in units:
             raise ConfigError(f"{what} is in '{self.unit}', expected {_list(units)}.")
         ends = self.closed, self.open
@@ -162,8 +170,20 @@ class ActionSlice(Slice):
 class StateSlice(Slice):
     """Consecutive state dimensions of one meaning, as they are at t_obs."""
 
+    scale: float = 1.0  # [unit] that a value of 1 means, of joints and positions: m, rad, rad/s
+
     kinds: ClassVar[Mapping[str, Kind]] = STATE_KINDS
     word: ClassVar[str] = 'state'
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        what = f"state '{self.kind}'"
+        if not 0.0 < self.scale < np.inf:
+            raise ConfigError(f'{what}: scale is {self.scale}, expected a number above 0.')
+        if self.scale != 1.0 and self.kind in ('gripper', 'tool_pose'):
+            raise ConfigError(
+                f'{what} has scale {self.scale}; only joints and positions can have one.'
+            )
 
 
 def width(slices: Sequence[Slice], dof: int) -> int:
@@ -171,5 +191,5 @@ def width(slices: Sequence[Slice], dof: int) -> int:
     return sum(s.width(dof) for s in slices)
 
 
-def _list(words: Sequence[str] | Mapping[str, int]) -> str:
+def _list(words: Iterable[str]) -> str:
     return ' or '.join(f"'{word}'" for word in words)

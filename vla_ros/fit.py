@@ -12,12 +12,13 @@ from vla_ros.action_space import ACTION_KINDS, Slice
 from vla_ros.errors import RobotPolicyMismatch, VlaError
 from vla_ros.kinematics import InverseKinematics, Kinematics
 from vla_ros.robot import RobotSpec
-from vla_ros.rotation import ANGLES
+from vla_ros.rotation import ANGLES, from_quaternions
 from vla_ros.spec import ActionSlice, PolicySpec, width
 from vla_ros.statistics import Bounds, MeanStd, Statistics
 from vla_ros.types import Array
 
 NEAR, TURN = 0.02, 0.1  # [m], [rad] by which a tool must be able to move from home
+JUMP = 1e-3  # [rad] a turn that must not change the numbers of a pose by much
 BEYOND = 0.1  # share of a gripper's range by which its statistics may leave it
 
 
@@ -101,6 +102,7 @@ def notes(robot: RobotSpec, policy: PolicySpec, action: Statistics | None = None
     found = []
     if not any(part.kind == 'gripper' for part in policy.action):
         found.append(f'policy {policy.name} has no gripper slice: the gripper stays as it is.')
+    found += _jumps(robot, policy)
     if action is not None:
         largest = list(_extents(robot, policy.action, action))
     else:
@@ -127,7 +129,7 @@ def _pictures(robot: RobotSpec, policy: PolicySpec) -> Iterator[str]:
                 f"policy {policy.name} needs camera '{image.camera}'; robot {robot.name} has "
                 f'{", ".join(sorted(cameras)) or "none"}: add it to the robot file.'
             )
-        elif min(camera.width, camera.height) < image.size:
+        elif max(camera.width, camera.height) < image.size:  # bars fill the shorter side
             yield (
                 f"camera '{image.camera}' gives {camera.width}x{camera.height}, policy "
                 f'{policy.name} wants {image.size} px squares: raise its resolution.'
@@ -190,6 +192,21 @@ def _home(robot: RobotSpec, policy: PolicySpec) -> Iterator[str]:
             f'{tool[0].kind} of policy {policy.name} needs: choose a home farther from limits '
             'and singularities, or a policy in joint space.'
         )
+
+
+def _jumps(robot: RobotSpec, policy: PolicySpec) -> Iterator[str]:
+    """Tell which angles or quaternions jump when the tool turns a little about its home pose."""
+    home = Rotation.from_matrix(_kinematics(robot).fk(np.array(robot.home))[0])
+    around = Rotation.from_rotvec(JUMP * np.vstack([np.eye(3), -np.eye(3)])) * home
+    for part in (*policy.state, *policy.action):
+        if part.kind == 'tool_pose' and part.rotation is not None:
+            numbers = from_quaternions(around.as_quat(), part.rotation, part.near)
+            if np.ptp(numbers, axis=0).max() > 1.0:
+                yield (
+                    f'policy {policy.name}: its {part.word} writes the orientation of home in '
+                    f'{part.rotation}, which jumps there: declare near, such as the mean of the '
+                    'training data, so that one of the two is meant.'
+                )
 
 
 def _joint_speeds(robot: RobotSpec, part: ActionSlice, extent: Array, step: float) -> Array:

@@ -19,6 +19,7 @@ EULER = tuple(
     if a != b and b != c
 )
 ANGLES = (*EULER, 'axis_angle')  # in [rad]; the rest has no unit
+SEVERAL = (*ANGLES, 'quaternion_xyzw', 'quaternion_wxyz')  # which write one rotation in two ways
 WIDTHS = {
     **dict.fromkeys(ANGLES, 3),
     'quaternion_xyzw': 4,
@@ -46,7 +47,7 @@ def to_quaternions(values: Array, rotation: str) -> Array:
     if rotation == 'matrix':
         matrices = values.reshape(-1, 3, 3)
         if (np.linalg.det(matrices) < _LEAST).any():
-            raise ShapeError('a matrix of an action is no rotation: its determinant is not 1.')
+            raise ShapeError('an action in matrix is no rotation: its determinant is not above 0.')
         return _quaternions(Rotation.from_matrix(matrices))
     first, second = values[:, :3], values[:, 3:]
     first = first / _lengths(first, rotation)
@@ -58,27 +59,56 @@ def to_quaternions(values: Array, rotation: str) -> Array:
     return _quaternions(Rotation.from_matrix(matrices))
 
 
-def from_quaternions(quaternions: Array, rotation: str) -> Array:
+def from_quaternions(
+    quaternions: Array, rotation: str, near: tuple[float, ...] | None = None
+) -> Array:
     """Return rotations (K, W) in a representation of WIDTHS, undoing `to_quaternions`.
 
-    Of the two quaternions of a rotation it is the one with w >= 0; an axis-angle is at most pi
-    long; the middle Euler angle is within pi / 2 of 0, or from 0 to pi where the first axis is
-    the third.
+    Args:
+        quaternions: (K, 4).
+        rotation: A word of WIDTHS.
+        near: (W,) which of the numbers of one rotation is meant, of angles or quaternions: the
+            nearest. None: the quaternion with w >= 0, the axis-angle that is at most pi long,
+            and of Euler angles the middle one within pi / 2 of 0, or from 0 to pi where the
+            first axis is the third.
     """
     turns = Rotation.from_quat(quaternions)
     if rotation in EULER:
-        return np.asarray(turns.as_euler(rotation[-3:]))
+        angles = np.asarray(turns.as_euler(rotation[-3:]))
+        return angles if near is None else _nearest_euler(angles, rotation, np.array(near))
     if rotation == 'axis_angle':
-        return np.asarray(turns.as_rotvec())
+        vectors = np.asarray(turns.as_rotvec())
+        return vectors if near is None else _nearest_vector(vectors, np.array(near))
     if rotation.startswith('quaternion'):
         one = _quaternions(turns)
-        one = np.where(one[:, 3:] < 0.0, -one, one)
-        return one if rotation == 'quaternion_xyzw' else np.roll(one, 1, axis=1)
+        one = one if rotation == 'quaternion_xyzw' else np.roll(one, 1, axis=1)
+        w = [0.0, 0.0, 0.0, 1.0] if rotation == 'quaternion_xyzw' else [1.0, 0.0, 0.0, 0.0]
+        return np.where((one @ (w if near is None else near))[:, None] < 0.0, -one, one)
     matrices = np.asarray(turns.as_matrix())
     if rotation == 'rotation_6d':
         matrices = matrices.transpose(0, 2, 1)
     size = 9 if rotation == 'matrix' else 6
     return matrices.reshape(-1, 9)[:, :size].copy()
+
+
+def _nearest_euler(angles: Array, rotation: str, near: Array) -> Array:
+    """Return, of a, b, c (K, 3) and a + pi, -b or pi - b, c + pi, the nearer."""
+    middle = 0.0 if rotation[-3] == rotation[-1] else np.pi
+    other = np.array([np.pi, middle, np.pi]) + angles * [1.0, -1.0, 1.0]
+    both = near + (np.stack([angles, other]) - near + np.pi) % (2.0 * np.pi) - np.pi
+    return _nearest(both, near)
+
+
+def _nearest_vector(vectors: Array, near: Array) -> Array:
+    """Return, of rotation vectors v (K, 3) and v - 2 pi v / |v|, the nearer."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    other = vectors - 2.0 * np.pi * vectors / np.where(lengths > _LEAST, lengths, np.inf)
+    return _nearest(np.stack([vectors, other]), near)
+
+
+def _nearest(both: Array, near: Array) -> Array:
+    second = np.diff(np.linalg.norm(both - near, axis=2), axis=0)[0] < 0.0
+    return np.where(second[:, None], both[1], both[0])
 
 
 def between(start: Array, end: Array) -> Array:

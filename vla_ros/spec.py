@@ -22,8 +22,6 @@ ALIGNMENTS = (
     'nearest',  # of each camera the one nearest to the newest picture of the slowest
     'drop',  # as hold, but only pictures that lie within a tolerance
 )
-
-
 DTYPES = ('float32', 'bfloat16', 'float16')
 
 T = TypeVar('T')

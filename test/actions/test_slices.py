@@ -134,6 +134,14 @@ def test_relative_undoes_absolute_and_absolute_undoes_relative(part, seed):
     np.testing.assert_allclose(made.relative(again, joints), numbers, atol=1e-6)
 
 
+def test_a_state_is_in_the_unit_that_its_scale_says():
+    degree = np.pi / 180.0
+    joints = StateSlice('joint_position', 'rad', scale=degree)
+    speeds = StateSlice('joint_velocity', 'rad/s', scale=degree)
+    found = codec(GRIPPER, state=(joints, speeds)).state(at(HOME, velocity=HOME / 2.0))
+    np.testing.assert_allclose(found, np.degrees([*HOME, *HOME / 2.0]))
+
+
 @given(seed=SEEDS)
 @settings(deadline=None, max_examples=30)
 def test_a_state_is_what_the_pose_of_the_tool_is_called(seed):
@@ -176,6 +184,18 @@ def test_a_delta_in_the_base_frame_multiplies_from_the_left_in_the_tool_frame_fr
         np.testing.assert_allclose(Rotation.from_quat(pose[3:]).as_matrix(), after[0], atol=1e-9)
         if reference == 'previous':
             r, p = after
+
+
+def test_near_holds_for_states_and_for_what_a_policy_is_shown_of_its_plan():
+    """At home the tool hangs down, and its roll is pi or -pi by rounding."""
+    pose = ActionSlice('tool_pose', 'm_rad', rotation='euler_xyz', near=(-3.1, 0.0, 0.0))
+    state = StateSlice('tool_pose', 'm_rad', rotation='euler_xyz', near=(3.1, 0.0, 0.0))
+    made = codec(pose, state=(state,))
+    for turn in (0.01, -0.01):
+        joints = at(HOME + [0.0, 0.0, turn, 0.0, turn, turn, 0.0])
+        assert made.state(joints)[3] == pytest.approx(np.pi, abs=0.1)
+        shown = made.relative(made.action(joints.position)[None], joints)
+        assert shown[0, 3] == pytest.approx(-np.pi, abs=0.1)
 
 
 def test_joint_velocities_are_integrated_and_deltas_are_added_up():

@@ -8,7 +8,9 @@ import re
 import pytest
 
 from vla_ros import graph, paths
+from vla_ros.action_space import ACTION_KINDS, STATE_KINDS
 from vla_ros.robot import load_robot
+from vla_ros.rotation import EULER, WIDTHS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('checkpoints/*/*.md')])
@@ -19,6 +21,18 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r'\]\(([^)#]+)\)', page.read_text(encoding='utf-8')):
         if '://' not in target:
             assert (page.parent / target).exists(), f'{page.name} links to {target}'
+
+
+def test_actions_page_lists_every_kind_rotation_and_double():
+    text = (ROOT / 'docs/actions.md').read_text(encoding='utf-8')
+    for kind, meaning in ACTION_KINDS.items():
+        units, references = ', '.join(meaning.units), ', '.join(meaning.references)
+        assert f'| `{kind}` | {units} | {references} |' in text
+    for word in (*STATE_KINDS, *WIDTHS):
+        assert f'`{word}`' in text or word in EULER
+    assert f'{len(EULER)} orders' in text
+    for double in ('hold', 'noise', 'replay', 'scripted'):
+        assert f'| `{double}` |' in text
 
 
 def test_nodes_page_lists_the_whole_graph():

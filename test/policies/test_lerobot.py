@@ -84,7 +84,7 @@ def test_state_and_action_have_each_their_own_mode_and_file(new):
     assert (folder.state.normalize(x) == x).all() and folder.state.width == 8
     expected = normalised('MIN_MAX', STATS['action'], x)
     np.testing.assert_allclose(folder.action.normalize(x), expected, rtol=1e-5, atol=1e-5)
-    assert folder.cameras == ('observation.images.front', 'observation.images.wrist')
+    assert folder.cameras == ('front', 'wrist')
 
 
 def test_a_dimension_that_never_moved_is_mapped_to_minus_one(new):
@@ -242,7 +242,7 @@ def spec_of(relative: str = 'absolute', gripper: bool = True) -> PolicySpec:
 def test_a_policy_file_of_another_width_is_refused(new):
     folder = read_folder(new, 'smolvla', steps=[STEP])
     folder.require(spec_of(), 7)
-    with pytest.raises(CheckpointError, match=f'policy p: action dimensions 7, .*{new} has 8'):
+    with pytest.raises(CheckpointError, match=f'action dimensions 7, .*{new.name} has 8'):
         folder.require(spec_of(gripper=False), 7)
     with pytest.raises(CheckpointError, match='state dimensions 7'):
         folder.require(spec_of(), 6)
@@ -257,6 +257,12 @@ def test_what_actions_are_relative_to_must_agree(new):
     folder.require(spec_of('observation'), 7)
     with pytest.raises(CheckpointError, match='relative to the observation False'):
         folder.require(spec_of(), 7)
+
+
+def test_a_camera_that_never_is_there_is_none(new):
+    empty = {'observation.images.empty_camera_0': {'type': 'VISUAL', 'shape': [3, 480, 640]}}
+    edit(new / 'config.json', lambda c: c['input_features'].update(empty))
+    assert read_folder(new, 'smolvla', steps=[STEP]).cameras == ('front', 'wrist')
 
 
 def test_the_tokenizer_is_sought_where_it_may_be(tmp_path):

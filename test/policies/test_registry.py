@@ -20,7 +20,15 @@ from vla_ros.types import Frame, JointState, Observation
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
 DOUBLES = ('hold', 'noise', 'replay', 'scripted')
-FILES = sorted((paths.share() / 'config' / 'policies').glob('*.yaml'))
+
+
+def _is_here(file) -> bool:
+    """Whether the checkpoint of a policy file is; the large ones are for users to download."""
+    checkpoint = config.load(file, PolicySpec).checkpoint
+    return checkpoint is None or (paths.share() / checkpoint).is_dir()
+
+
+FILES = [f for f in sorted((paths.share() / 'config' / 'policies').glob('*.yaml')) if _is_here(f)]
 
 
 def observation(spec: PolicySpec, stamp: float = 1.0, shift: float = 0.0) -> Observation:

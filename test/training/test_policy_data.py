@@ -9,7 +9,7 @@ import torch
 from vla_ros.sim.experts import plan
 from vla_ros.sim.layout import COLOURS, REST_HEIGHT
 from vla_ros.sim.tasks import DIRECTIONS, Episode, NOUNS, sample_episode, SceneState, TASKS
-from vla_ros.spec import load_norm_stats
+from vla_ros.statistics import load_norm_stats
 from vla_ros.training import policy
 from vla_ros.training.demos import DIRECTION_NAMES, Frames, TASK_NAMES
 from vla_ros.training.model import build_tokenizer, HORIZON, MAX_WORDS, vocabulary

@@ -11,7 +11,6 @@ from scipy.spatial.transform import Rotation
 
 from vla_ros.action_space import ActionSlice
 from vla_ros.actions import slices
-from vla_ros.actions.slices import COLUMNS, written
 from vla_ros.errors import PolicyError
 from vla_ros.kinematics import InverseKinematics, Kinematics
 from vla_ros.robot import RobotSpec
@@ -62,7 +61,8 @@ class Codec:
         )
         self.action_dim = width(policy.action, robot.dof)
         self._widths = [part.width(robot.dof) for part in policy.action]
-        self._columns = [COLUMNS.get(part.absolute_kind, robot.dof) for part in policy.action]
+        kinds = [part.absolute_kind for part in policy.action]
+        self._columns = [slices.COLUMNS.get(kind, robot.dof) for kind in kinds]
 
     def state(self, joints: JointState) -> Array:
         """Return the state vector (S,) as PolicySpec.state declares it.
@@ -72,8 +72,8 @@ class Codec:
         """
         values = self._values(joints.position)
         values['joint_velocity'] = joints.velocity[:-1]
-        parts = self.policy.state
-        return np.concatenate([np.empty(0), *(written(part, values[part.kind]) for part in parts)])
+        parts = [slices.written(part, values[part.kind]) for part in self.policy.state]
+        return np.concatenate([np.empty(0), *parts])
 
     def absolute(self, chunk: ActionChunk, joints: JointState) -> Array:
         """Return the actions (T, C) of a chunk, each slice relative to nothing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vla_ros.action_space import ActionSlice, Slice
+from vla_ros.action_space import ActionSlice, StateSlice
 from vla_ros.rotation import from_quaternions, to_quaternions
 from vla_ros.types import Array
 
@@ -13,15 +13,16 @@ from vla_ros.types import Array
 COLUMNS = {'tool_position': 3, 'tool_pose': 7, 'gripper': 1}  # tool_pose: x y z, quaternion xyzw
 
 
-def written(part: Slice, value: Array) -> Array:
+def written(part: StateSlice, value: Array) -> Array:
     """Return where the robot is (C,), as COLUMNS has it, in the numbers of a slice (W,)."""
     if part.turns:
         assert part.rotation is not None
-        return np.concatenate([value[:3], from_quaternions(value[None, 3:], part.rotation)[0]])
+        turn = from_quaternions(value[None, 3:], part.rotation, part.near)[0]
+        return np.concatenate([value[:3], turn])
     if part.kind == 'gripper':
         closed, opened = part.ends
         return closed + value * (opened - closed)
-    return value
+    return value / part.scale
 
 
 def absolute(part: ActionSlice, values: Array, anchor: Array, step: float) -> Array:
@@ -76,16 +77,15 @@ def _poses(part: ActionSlice, values: Array, anchor: Array) -> Array:
     turns = to_quaternions(part.rotation_scale * values[:, 3:], part.rotation)
     if part.relative_to == 'absolute':
         return np.concatenate([moves, turns], axis=1)
-    poses = np.empty((len(values), 7))
-    here = anchor
-    for k, (d, turn) in enumerate(zip(moves, Rotation.from_quat(turns))):
-        r = Rotation.from_quat(here[3:])
+    places, rotations = np.empty((len(values), 3)), np.empty((len(values), 3, 3))
+    p, r = anchor[:3], Rotation.from_quat(anchor[3:]).as_matrix()
+    for k, (d, turn) in enumerate(zip(moves, Rotation.from_quat(turns).as_matrix())):
         tool = part.frame == 'tool'
-        poses[k, :3] = here[:3] + (r.apply(d) if tool else d)
-        poses[k, 3:] = (r * turn if tool else turn * r).as_quat()
+        places[k] = p + (r @ d if tool else d)
+        rotations[k] = r @ turn if tool else turn @ r
         if part.chained:
-            here = poses[k]
-    return poses
+            p, r = places[k], rotations[k]
+    return np.concatenate([places, Rotation.from_matrix(rotations).as_quat()], axis=1)
 
 
 def _numbers(part: ActionSlice, poses: Array, before: Array) -> Array:
@@ -101,5 +101,5 @@ def _numbers(part: ActionSlice, poses: Array, before: Array) -> Array:
         else:
             turn = turn * r.inv()
         turns = turn.as_quat()
-    angles = from_quaternions(turns, part.rotation) / part.rotation_scale
+    angles = from_quaternions(turns, part.rotation, part.near) / part.rotation_scale
     return np.concatenate([moves / part.scale, angles], axis=1)

@@ -31,16 +31,23 @@ def verb(robot: str, policy: str, safety: str, output: Output) -> None:
     robot_spec = load_robot(paths.find('robots', robot))
     policy_spec = load(paths.find('policies', policy), PolicySpec)
     period = load_safety(paths.find('safety', safety)).period
-    findings = check(robot_spec, policy_spec) + check_rates(robot_spec, policy_spec, period)
+    misfits = check(robot_spec, policy_spec)
+    findings = misfits + check_rates(robot_spec, policy_spec, period)
     stats = None
-    try:
-        stats = statistics(policy_spec)
-    except VlaError as error:
-        findings.append(str(error))
+    folder = paths.share() / (policy_spec.checkpoint or '')
+    if not folder.is_dir():
+        findings.append(f'checkpoint {folder} is missing: download it, or `vla train`.')
+    else:
+        try:
+            stats = statistics(policy_spec)
+        except VlaError as error:
+            findings.append(str(error))
     if stats is not None:
-        findings += check_statistics(robot_spec, policy_spec, *stats)
+        wrong = check_statistics(robot_spec, policy_spec, *stats)
+        findings += wrong
+        stats = None if wrong else stats
     hints = []
-    if not findings:
+    if not misfits:
         hints = notes(robot_spec, policy_spec, None if stats is None else stats[1])
     for finding in findings:
         output.console.print(f'[red]✗[/] {finding}')

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from vla_ros import paths
 from vla_ros.actions.decode import Codec
-from vla_ros.errors import PolicyError
+from vla_ros.policies.base import pictures_of
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
 from vla_ros.types import ActionChunk, Array, ChunkPrefix, Observation
@@ -35,12 +35,7 @@ class Double(ABC):
             PolicyError: The observation lacks a camera, or its joints are not the robot's.
         """
         del prefix
-        for image in self.spec.images:
-            if image.camera not in obs.frames:
-                raise PolicyError(
-                    f"the observation has no picture of camera '{image.camera}', expected "
-                    f'{[i.camera for i in self.spec.images]}.'
-                )
+        pictures_of(obs, self.spec.images)  # which misses none
         self.codec.action(obs.joints.position)  # which checks it
         if self._first is None:
             self._first = obs

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-import json
 from pathlib import Path
 import re
 from typing import Any
@@ -17,12 +16,14 @@ import numpy as np
 from safetensors import safe_open, SafetensorError
 
 from vla_ros.errors import CheckpointError, ShapeError, UnknownNameError
+from vla_ros.policies.loading import read_json, require_equal, WEIGHTS
 from vla_ros.spec import PolicySpec, width
 from vla_ros.statistics import Bounds, Identity, MeanStd, Statistics
 
-CONFIG, WEIGHTS = 'config.json', 'model.safetensors'
+CONFIG = 'config.json'
 PREPROCESSOR, POSTPROCESSOR = 'policy_preprocessor.json', 'policy_postprocessor.json'
-STATE, ACTION = 'observation.state', 'action'  # features
+STATE, ACTION, IMAGES = 'observation.state', 'action', 'observation.images.'  # features
+EMPTY = 'empty_camera_'  # a picture that never is there: LeRobot masks it
 # Steps of a pipeline that every adapter has, or that mean nothing to a single observation.
 STEPS = (
     'rename_observations_processor', 'to_batch_processor', 'device_processor',
@@ -51,7 +52,7 @@ class LeRobotFolder:
     config: Mapping[str, Any]  # config.json
     state_width: int
     action_width: int
-    cameras: tuple[str, ...]  # features of pictures, in the order of the checkpoint
+    cameras: tuple[str, ...]  # pictures in the order of the checkpoint
     state: Statistics
     action: Statistics
     relative: bool  # whether actions are trained relative to the state
@@ -63,16 +64,15 @@ class LeRobotFolder:
             CheckpointError: Widths, or what actions are relative to, differ.
         """
         relative = any(part.relative_to == 'observation' for part in spec.action)
-        for what, found, expected in (
-            ('state dimensions', width(spec.state, dof), self.state_width),
-            ('action dimensions', width(spec.action, dof), self.action_width),
-            ('actions relative to the observation', relative, self.relative),
-        ):
-            if found != expected:
-                raise CheckpointError(
-                    f'policy {spec.name}: {what} {found}, but the checkpoint {self.path} has '
-                    f'{expected}; correct the policy file or choose its own checkpoint.'
-                )
+        require_equal(
+            spec,
+            self.path,
+            (
+                ('state dimensions', width(spec.state, dof), self.state_width),
+                ('action dimensions', width(spec.action, dof), self.action_width),
+                ('actions relative to the observation', relative, self.relative),
+            ),
+        )
 
 
 def read_folder(
@@ -122,27 +122,11 @@ def read_folder(
         )
     else:
         state, action = _old_statistics(path, config, sizes, unnorm_key)
-    cameras = tuple(name for name, (role, _) in inputs.items() if role == 'VISUAL')
+    pictures = [name.removeprefix(IMAGES) for name in inputs if inputs[name][0] == 'VISUAL']
+    cameras = tuple(name for name in pictures if not name.startswith(EMPTY))
     return LeRobotFolder(
         path, config, sizes[STATE], sizes[ACTION], cameras, state, action, relative
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds a mapping.
-
-    Raises:
-        CheckpointError: It is missing or holds something else.
-    """
-    try:
-        table = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f'cannot read {path}: {error}. It is missing or damaged; copy it again.'
-        ) from error
-    if not isinstance(table, dict):
-        raise CheckpointError(f'{path} holds no mapping; copy the checkpoint again.')
-    return table
 
 
 def find_tokenizer(folder: Path, given: Path | None, source: str) -> Path:
@@ -247,7 +231,7 @@ def _old_statistics(
         raise UnknownNameError(
             'unnorm_key', str(unnorm_key), [str(v) for v in found], str(path / WEIGHTS)
         )
-    built = []
+    built: list[Statistics] = []
     for feature, role in ((STATE, 'STATE'), (ACTION, 'ACTION')):
         mode = config.get('normalization_mapping', {}).get(role, 'IDENTITY')
         if mode == 'IDENTITY':

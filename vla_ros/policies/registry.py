@@ -15,6 +15,8 @@ from vla_ros.statistics import Statistics
 ADAPTERS = {
     'hold': 'vla_ros.policies.hold:HoldPolicy',
     'noise': 'vla_ros.policies.noise:NoisePolicy',
+    'openvla': 'vla_ros.policies.openvla:OpenVla',
+    'openvla_oft': 'vla_ros.policies.openvla_oft:OpenVlaOft',
     'pi0': 'vla_ros.policies.pi0:Pi0',
     'pi05': 'vla_ros.policies.pi05:Pi05Policy',
     'pi0_fast': 'vla_ros.policies.pi0_fast:Pi0FastPolicy',
@@ -23,6 +25,7 @@ ADAPTERS = {
     'remote_openpi': 'vla_ros.policies.remote_openpi:RemoteOpenpi',
     'replay': 'vla_ros.policies.replay:ReplayPolicy',
     'scripted': 'vla_ros.policies.scripted:ScriptedPolicy',
+    'smolvla': 'vla_ros.policies.smolvla:SmolVLAPolicy',
     'tiny_pi0': 'vla_ros.policies.tiny_pi0:TinyPi0',
 }
 

@@ -120,6 +120,6 @@ def _files() -> list[Finding]:
         detail = f'fits {", ".join(fits)}' if fits else 'fits no robot'
         cure = f'vla check ROBOT {file.stem}'
         if policy.checkpoint and not (paths.share() / policy.checkpoint).is_dir():
-            fits, detail, cure = [], f'checkpoint {policy.checkpoint} is missing', 'vla train'
+            detail += f'; its checkpoint {policy.checkpoint} is not here'  # large ones are not
         found.append(Finding(f'policy {file.stem}', bool(fits), detail, cure))
     return found

@@ -1,0 +1,360 @@
+"""OpenVLA-OFT from published layouts: against a second writing in float64, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import os
+import shutil
+
+import numpy as np
+import openvla_layout as layout
+import openvla_reference as reference
+import pytest
+import torch
+
+from vla_ros import paths
+from vla_ros.actions.decode import Codec
+from vla_ros.errors import CheckpointError, PolicyError, UnknownNameError
+from vla_ros.policies.oft_files import without_lora
+from vla_ros.policies.openvla_oft import OpenVlaOft
+from vla_ros.policies.prismatic import PrismaticFolder
+from vla_ros.policies.registry import create, statistics
+from vla_ros.policies.rlds_pictures import centre_crop, jpeg, lanczos3
+from vla_ros.robot import load_robot
+from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
+from vla_ros.types import Frame, JointState, Observation
+
+ROBOT = load_robot(paths.find('robots', 'panda'))
+DELTA = ActionSlice(
+    'tool_delta', 'm_rad', rotation='axis_angle', frame='base', relative_to='previous',
+    scale=0.01, rotation_scale=0.02,
+)  # fmt: skip
+GRIPPER = ActionSlice('gripper', 'open_fraction')
+POSE = StateSlice('tool_pose', 'm_rad', rotation='axis_angle')
+FINGER = StateSlice('gripper', 'range', closed=0.0, open=0.04)
+BRIDGE = PolicySpec(
+    name='tiny_oft', adapter='openvla_oft', images=(ImageSpec('scene', 28),),
+    state=(POSE, StateSlice('gripper', 'open_fraction')), action=(DELTA, GRIPPER),
+    step=0.2, horizon=5, replan_steps=5,
+)  # fmt: skip
+LIBERO = replace(
+    BRIDGE,
+    images=(ImageSpec('scene', 28), ImageSpec('wrist', 28)),
+    state=(POSE, FINGER, replace(FINGER, open=-0.04)),
+    step=0.05, horizon=8, replan_steps=8,
+)  # fmt: skip
+# The constants of the third platform, at the size of one arm: bounds are the extremes.
+ALOHA = replace(
+    LIBERO,
+    state=(StateSlice('joint_position', 'rad'), StateSlice('gripper', 'open_fraction')),
+    action=(ActionSlice('joint_position', 'rad'), GRIPPER),
+    step=0.02, horizon=25, replan_steps=25,
+    options={'normalization': 'bounds', 'centre_crop': False},
+)  # fmt: skip
+# name -> policy file, (actions, state) of the folder, rank of FiLM's adapters
+CASES = {
+    'libero': (LIBERO, 7, 8, None),
+    'bridge': (BRIDGE, 7, 7, 24),
+    'aloha': (ALOHA, 8, 8, 8),
+    'without_state': (replace(BRIDGE, state=()), 7, None, None),
+}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope='module')
+def cases(tmp_path_factory):
+    """Return for each case the folder, its tensors and the loaded policy."""
+    found = {}
+    for name, (spec, actions, state, rank) in CASES.items():
+        folder = tmp_path_factory.mktemp(name)
+        parts = layout.write_oft(folder, actions=actions, state=state, film_rank=rank)
+        found[name] = folder, parts, create(replace(spec, checkpoint=str(folder)), ROBOT)
+    return found
+
+
+@pytest.fixture
+def copy(cases, tmp_path):
+    """Return a copy of BRIDGE's folder that a test may break."""
+    return shutil.copytree(cases['bridge'][0], tmp_path / 'copy')
+
+
+def observation(seed: int = 0, words: str = 'Lift the LID') -> Observation:
+    rng = np.random.default_rng(seed)
+    frames = {
+        name: Frame(3.0, rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+        for name in ('scene', 'wrist')
+    }
+    position = np.append(np.array(ROBOT.home) + 0.1 * rng.standard_normal(7), 0.03)
+    return Observation(3.0, frames, JointState(3.0, position, 0.0 * position), words)
+
+
+def load(folder, **changes) -> OpenVlaOft:
+    return OpenVlaOft(replace(BRIDGE, checkpoint=str(folder), **changes), ROBOT)
+
+
+def pixels_of(image, spec):
+    """Training's preparation, then the processor's normalisation; 28 px need no more resizing."""
+    square = lanczos3(jpeg(image), 28)
+    if spec.options.get('centre_crop', True):
+        square = centre_crop(square, 28)
+    table = layout.image_processor(layout.TINY)['tvf_normalize_params']
+    planes = [(square / 255.0 - row['mean']) / row['std'] for row in table]
+    return np.concatenate(planes, axis=2).transpose(2, 0, 1)
+
+
+def between(value, low, high, sign):
+    """sign +1: to [-1, 1]; -1: back. 1e-8 is the published guard against high = low."""
+    span = high - low + 1e-8
+    return 2.0 * (value - low) / span - 1.0 if sign > 0 else 0.5 * (value + 1.0) * span + low
+
+
+def expected_chunk(name, cases, obs, state):
+    spec, actions, state_size, rank = CASES[name]
+    folder, parts, _ = cases[name]
+    table = reference.Tensors(parts['model'])
+    ids = PrismaticFolder(folder).prompt(obs.instruction)
+    words = None
+    vision = table / 'vision_backbone'
+    if rank is not None:
+        vision = reference.Tensors(parts['vision_backbone']) / 'vision_backbone'
+        words = reference.embeddings(table, [*ids, 2]).mean(axis=0)
+    context = [
+        reference.patches(
+            table, vision, pixels_of(obs.frames[i.camera].image, spec), (24, 27), words
+        )
+        for i in spec.images
+    ]
+    rows = layout.norm_stats(actions, state_size or 7, ('own_data',))['own_data']
+    ends = ('min', 'max') if spec.options.get('normalization') == 'bounds' else ('q01', 'q99')
+    if state_size is not None:
+        low, high = (np.array(rows['proprio'][end]) for end in ends)
+        seen = np.clip(between(state, low, high, 1), -1.0, 1.0)
+        projector = reference.Tensors(parts['proprio_projector'])
+        token = projector.linear('fc2', reference.gelu(projector.linear('fc1', seen)))
+        context.append(token[None])
+    heads = reference.Tensors(parts['action_head'])
+    found = reference.chunk(table, heads, ids, np.concatenate(context), spec.horizon, 2, 4)
+    low, high = (np.array(rows['action'][end]) for end in ends)
+    return np.where(rows['action']['mask'], between(found, low, high, -1), found)
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_chunks_are_those_of_the_second_writing(cases, name):
+    spec, actions, _, _ = CASES[name]
+    policy = cases[name][2]
+    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, spec)
+    chunks = []
+    for seed in range(2):
+        obs = observation(seed)
+        chunk = policy.infer(obs)
+        expected = expected_chunk(name, cases, obs, codec.state(obs.joints))
+        assert chunk.actions.shape == (spec.horizon, actions)
+        np.testing.assert_allclose(chunk.actions, expected, atol=2e-4)
+        assert (chunk.stamp, chunk.step) == (3.0, spec.step)
+        chunks.append(chunk.actions)
+    assert np.abs(chunks[0] - chunks[1]).max() > 0.05
+    assert np.ptp(chunks[0], axis=0).min() > 1e-3  # the steps of a chunk differ
+
+
+def test_the_state_is_that_of_libero(cases):
+    """Position, axis-angle, then both fingers, the second with the opposite sign."""
+    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, LIBERO)
+    state = codec.state(observation().joints)
+    rotation, position = codec.kinematics.fk(observation().joints.position[:-1])
+    np.testing.assert_allclose(state[:3], position)
+    angle = np.linalg.norm(state[3:6])
+    assert 2.0 * np.cos(angle) + 1.0 == pytest.approx(np.trace(rotation))
+    np.testing.assert_allclose(state[6:], [0.03, -0.03])
+
+
+@pytest.mark.parametrize('part', ['words', 'state', 'scene', 'wrist'])
+def test_every_input_reaches_the_actions(cases, part):
+    policy, obs = cases['libero'][2], observation()
+    before = policy.infer(obs).actions
+    if part == 'words':
+        obs = replace(obs, instruction='drop it')
+    elif part == 'state':
+        joints = obs.joints
+        obs = replace(obs, joints=replace(joints, position=joints.position + 0.03))
+    else:
+        frame = Frame(3.0, np.full((48, 64, 3), 90, np.uint8))
+        obs = replace(obs, frames={**obs.frames, part: frame})
+    assert np.abs(policy.infer(obs).actions - before).max() > 1e-3
+
+
+def test_film_follows_the_instruction_and_comes_back(cases):
+    policy = cases['bridge'][2]
+    first = policy.infer(observation()).actions
+    other = policy.infer(observation(words='another task')).actions
+    assert np.abs(first - other).max() > 1e-2
+    np.testing.assert_array_equal(policy.infer(observation()).actions, first)
+
+
+def test_a_state_beyond_its_statistics_is_cut(cases):
+    policy, obs = cases['aloha'][2], observation()
+    far = [replace(obs.joints, position=obs.joints.position + shift) for shift in (100.0, 200.0)]
+    chunks = [policy.infer(replace(obs, joints=joints)).actions for joints in far]
+    np.testing.assert_array_equal(chunks[0], chunks[1])
+
+
+def test_merged_adapters_do_what_layer_and_adapter_do_together():
+    generator = torch.Generator().manual_seed(0)
+    for rank, scale in ((8, 1.0), (32, 0.5)):
+        base = torch.nn.Conv2d(3, 5, 4, stride=4)
+        a = torch.randn(rank, 3, 4, 4, generator=generator)
+        b = torch.randn(5, rank, 1, 1, generator=generator)
+        state = {
+            'proj.base_layer.weight': base.weight.data, 'proj.base_layer.bias': base.bias.data,
+            'proj.lora_A.default.weight': a, 'proj.lora_B.default.weight': b,
+            'scale.weight': torch.ones(2, 2),
+        }  # fmt: skip
+        plain = without_lora(state)
+        assert plain.keys() == {'proj.weight', 'proj.bias', 'scale.weight'}
+        x = torch.randn(2, 3, 8, 8, generator=generator)
+        conv2d = torch.nn.functional.conv2d
+        expected = base(x) + scale * conv2d(conv2d(x, a, stride=4), b)
+        found = conv2d(x, plain['proj.weight'], plain['proj.bias'], stride=4)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_end_to_end_the_arm_follows_the_chained_steps(cases):
+    policy, obs = cases['libero'][2], observation()
+    chunk = policy.infer(obs)
+    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, policy.spec)
+    path = codec.decode(chunk, obs.joints)
+    start = codec.kinematics.fk(obs.joints.position[:-1])[1]
+    places = np.array([codec.kinematics.fk(q[:-1])[1] for q in path.positions])
+    expected = start + np.cumsum(0.01 * chunk.actions[:, :3], axis=0)
+    np.testing.assert_allclose(places, expected, atol=2e-3)
+    assert np.linalg.norm(places[-1] - start) > 5e-3
+    np.testing.assert_allclose(
+        path.positions[:, -1], 0.04 * np.clip(chunk.actions[:, 6], 0.0, 1.0), atol=1e-9
+    )
+
+
+def test_statistics_are_read_without_weights(cases, copy):
+    for name, (spec, actions, state, _) in CASES.items():
+        folder = cases[name][0]
+        found = statistics(replace(spec, checkpoint=str(folder)))
+        assert [s.width for s in found] == [state or 0, actions]
+    for file in copy.glob('model*'):
+        file.unlink()
+    low = statistics(replace(BRIDGE, checkpoint=str(copy)))[1].low
+    np.testing.assert_array_equal(low, layout.norm_stats(7, 7)['bridge_orig']['action']['q01'])
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ('name', 'match'),
+    [('action_head', 'no action_head--STEP_checkpoint.pt'),
+     ('proprio_projector', 'no proprio_projector--STEP_checkpoint.pt')],
+)  # fmt: skip
+def test_a_component_that_is_missing_is_named(copy, name, match):
+    next(copy.glob(f'{name}--*')).unlink()
+    with pytest.raises(CheckpointError, match=match):
+        load(copy)
+
+
+def test_two_steps_of_one_component_are_a_choice(copy):
+    shutil.copy(next(copy.glob('action_head--*')), copy / 'action_head--5_checkpoint.pt')
+    with pytest.raises(CheckpointError, match='action_head--150000_checkpoint.pt.*keep the one'):
+        load(copy)
+
+
+def test_the_latest_checkpoint_needs_no_step(tmp_path):
+    layout.write_oft(tmp_path, step='latest')
+    assert np.isfinite(load(tmp_path).infer(observation()).actions).all()
+
+
+def test_a_diffusion_head_is_refused(copy):
+    torch.save({}, copy / 'noisy_action_projector--150000_checkpoint.pt')
+    with pytest.raises(CheckpointError, match='diffusion model'):
+        load(copy)
+
+
+@pytest.mark.parametrize('name', ['action_head', 'proprio_projector', 'vision_backbone'])
+def test_a_component_that_is_cut_is_named(copy, name):
+    file = next(copy.glob(f'{name}--*'))
+    file.write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(CheckpointError, match=f'cannot read .*{name}--150000_checkpoint.pt'):
+        load(copy)
+
+
+class Trap:
+    """What a pickle may carry."""
+
+    def __reduce__(self):
+        return os.mkdir, (self.place,)
+
+
+def test_code_in_a_component_is_never_run(copy, tmp_path):
+    trap = Trap()
+    trap.place = str(tmp_path / 'run')
+    torch.save({'model.fc1.weight': trap}, next(copy.glob('action_head--*')))
+    with pytest.raises(CheckpointError, match='holds more than tensors'):
+        load(copy)
+    assert not (tmp_path / 'run').exists()
+    torch.save([torch.zeros(1)], next(copy.glob('action_head--*')))
+    with pytest.raises(CheckpointError, match='not a table of tensors'):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ('name', 'key', 'match'),
+    [('action_head', 'module.model.fc2.bias', "missing tensors, such as \\['model.fc2.bias'\\]"),
+     ('proprio_projector', 'module.fc1.weight', "missing tensors, such as \\['fc1.weight'\\]"),
+     ('vision_backbone', 'vision_backbone.featurizer.blocks.3.shift.bias', '3.shift.bias'),
+     ('vision_backbone', 'vision_backbone.featurizer.blocks.3.block.norm1.bias', '3.norm1.bias')],
+)  # fmt: skip
+def test_tensors_that_are_missing_from_a_component_are_named(copy, name, key, match):
+    file = next(copy.glob(f'{name}--*'))
+    state = torch.load(file, weights_only=True)
+    del state[key]
+    torch.save(state, file)
+    with pytest.raises(CheckpointError, match=match):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'error', 'match'),
+    [
+        ({'images': ()}, CheckpointError, 'image sizes'),
+        ({'images': (ImageSpec('scene', 224),)}, CheckpointError, r'sizes \{224\}, but .* \{28\}'),
+        ({'state': BRIDGE.state[:1]}, CheckpointError, 'state dimensions 6, but .* has 7'),
+        ({'state': ()}, CheckpointError, 'state dimensions 0, but .* has 7'),
+        ({'action': BRIDGE.action[:1]}, CheckpointError, 'action dimensions 6, but .* has 7'),
+        ({'unnorm_key': 'own_date'}, UnknownNameError, "Did you mean 'own_data'"),
+        ({'options': {'normalization': 'bound'}}, UnknownNameError, "Did you mean 'bounds'"),
+        ({'options': {'center_crop': True}}, UnknownNameError, "Did you mean 'centre_crop'"),
+    ],
+)
+def test_a_policy_file_that_does_not_fit_is_refused(cases, changes, error, match):
+    with pytest.raises(error, match=match):
+        load(cases['bridge'][0], **changes)
+
+
+def test_a_state_needs_a_projector_and_statistics(cases, copy):
+    with pytest.raises(CheckpointError, match='no proprio_projector--STEP_checkpoint.pt'):
+        load(cases['without_state'][0])
+    table = layout.norm_stats(names=('own_data',))
+    del table['own_data']['proprio']
+    layout.write_json(copy / 'dataset_statistics.json', table)
+    with pytest.raises(CheckpointError, match="own_data has no usable 'proprio'"):
+        load(copy)
+
+
+def test_an_observation_that_lacks_a_camera_or_joints_is_refused(cases):
+    policy, obs = cases['libero'][2], observation()
+    with pytest.raises(PolicyError, match="no picture of camera 'wrist'"):
+        policy.infer(replace(obs, frames={'scene': obs.frames['scene']}))
+    with pytest.raises(PolicyError, match='expected 8 finite ones'):
+        policy.infer(replace(obs, joints=JointState(1.0, np.zeros(3), np.zeros(3))))

@@ -1,0 +1,410 @@
+"""The SmolVLA adapter on checkpoints in the published layout, against a second writing of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import json
+import shutil
+
+import cv2
+import lerobot_layout
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+import smolvla_layout
+import smolvla_reference
+from tokenizers import models, Tokenizer
+import torch
+
+from vla_ros import paths
+from vla_ros.actions.decode import Codec
+from vla_ros.errors import CheckpointError, ConfigError, PolicyError, UnknownNameError
+from vla_ros.policies.base import chunk_seed
+from vla_ros.policies.registry import create
+from vla_ros.policies.smolvla import SmolVLAPolicy
+from vla_ros.robot import load_robot
+from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
+from vla_ros.types import ChunkPrefix, Frame, Guidance, JointState, Observation
+
+ROBOT = load_robot(paths.find('robots', 'panda'))
+SIZES, HORIZON = smolvla_layout.TINY, 7
+LETTERS = ['<unk>', '\n', ' ', *'abcdefghijklmnopqrstuvwxyz']
+HOME = np.append(np.array(ROBOT.home), 0.5)
+STATS = {
+    'observation.state': {'mean': HOME + 0.02, 'std': np.linspace(0.05, 0.2, 8)},
+    'action': {'mean': HOME - 0.01, 'std': np.linspace(0.04, 0.02, 8)},
+}
+TABLE = {
+    **lerobot_layout.features(8, 8, ('front', 'hand')),
+    'n_obs_steps': 1, 'chunk_size': HORIZON, 'n_action_steps': HORIZON,
+    'max_state_dim': SIZES['state'], 'max_action_dim': SIZES['action'],
+    'resize_imgs_with_padding': [32, 32], 'empty_cameras': 0, 'adapt_to_pi_aloha': False,
+    'use_delta_joint_actions_aloha': False, 'tokenizer_max_length': 20, 'num_steps': 4,
+    'use_cache': True, 'vlm_model_name': 'Some/TinyVLM', 'load_vlm_weights': True,
+    'add_image_special_tokens': False, 'attention_mode': 'cross_attn', 'prefix_length': -1,
+    'pad_language_to': 'longest', 'num_expert_layers': -1, 'num_vlm_layers': SIZES['layers'],
+    'self_attn_every_n_layers': 2, 'expert_width_multiplier': 0.75, 'min_period': 0.004,
+    'max_period': 4.0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def write_tokenizer(folder, letters=LETTERS) -> None:
+    vocab = {letter: k for k, letter in enumerate(letters)}
+    Tokenizer(models.BPE(vocab, [], unk_token='<unk>')).save(str(folder / 'tokenizer.json'))
+
+
+def write_vlm(folder) -> None:
+    """Write what matters here of the folder of a VLM."""
+    folder.mkdir()
+    text = json.dumps(smolvla_layout.vlm_config(SIZES))
+    (folder / 'config.json').write_text(text, encoding='utf-8')
+    write_tokenizer(folder)
+
+
+def write_checkpoint(folder, layout: str) -> None:
+    """Write a checkpoint as LeRobot does: 'new' from 0.4 on, 'old' before."""
+    lerobot_layout.write_config(folder, 'smolvla', TABLE)
+    tensors = smolvla_layout.weights(SIZES)
+    if layout == 'new':
+        lerobot_layout.write_pipelines(folder, TABLE, STATS)
+    else:
+        old = lerobot_layout.old_statistics(STATS)
+        tensors |= {name: torch.from_numpy(value) for name, value in old.items()}
+    save_file(tensors, folder / 'model.safetensors')
+
+
+def spec_of(folder, **changes) -> PolicySpec:
+    vlm = str(folder / 'vlm')
+    spec = PolicySpec(
+        name='tiny',
+        adapter='smolvla',
+        images=(ImageSpec('scene', 32), ImageSpec('wrist', 32)),
+        state=(StateSlice('joint_position', 'rad'), StateSlice('gripper', 'open_fraction')),
+        action=(ActionSlice('joint_position', 'rad'), ActionSlice('gripper', 'open_fraction')),
+        step=0.1,
+        horizon=HORIZON,
+        replan_steps=3,
+        checkpoint=str(folder),
+        options={'tokenizer': vlm, 'vlm': vlm},
+    )
+    return replace(spec, **changes)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Return a whole checkpoint with the VLM's files beside it."""
+    folder = tmp_path_factory.mktemp('smolvla')
+    write_vlm(folder / 'vlm')
+    write_checkpoint(folder, 'new')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def policy(folder):
+    return create(spec_of(folder), ROBOT)
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    """Return a copy that a test may damage."""
+    shutil.copytree(folder, tmp_path / 'copy')
+    return tmp_path / 'copy'
+
+
+@pytest.fixture(scope='module')
+def observation() -> Observation:
+    rng = np.random.default_rng(0)
+    frames = {}
+    for camera in ROBOT.cameras:
+        rough = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        frames[camera.name] = Frame(2.0, cv2.resize(rough, (camera.width, camera.height)))
+    joints = np.append(np.array(ROBOT.home) + 0.1, 0.01)
+    return Observation(2.0, frames, JointState(2.0, joints, joints * 0.0), 'lift the cube')
+
+
+def expected(
+    obs: Observation, index: int = 0, steps: int = 4, text: str | None = None,
+    cameras: tuple[str, ...] = ('scene', 'wrist'), weights: dict | None = None,
+    stats: dict = STATS,
+) -> np.ndarray:  # fmt: skip
+    """Return the actions (T, 8) by the second writing, noise as the adapter's seed 5 gives."""
+    pixels = []
+    for name in cameras:
+        picture = obs.frames[name].image.astype(np.float32) / 255.0
+        square = np.zeros((32, 32, 3), np.float32)  # bars left and above
+        square[8:] = cv2.resize(picture, (32, 24), interpolation=cv2.INTER_LINEAR)
+        pixels.append(torch.from_numpy(2.0 * square - 1.0).permute(2, 0, 1))
+    words = [LETTERS.index(letter) for letter in text or obs.instruction + '\n']
+    opening = obs.joints.position[-1] / ROBOT.gripper.open
+    state = np.append(obs.joints.position[:-1], opening)
+    mean, std = (stats['observation.state'][k].astype(np.float32) for k in ('mean', 'std'))
+    state = np.append((state - mean) / std, [0.0, 0.0])
+    generator = torch.Generator().manual_seed(chunk_seed(5, index))
+    noise = torch.randn(1, HORIZON, SIZES['action'], generator=generator)[0]
+    chunk = smolvla_reference.chunk(
+        weights or smolvla_layout.weights(SIZES), SIZES, torch.stack(pixels), words,
+        torch.from_numpy(state), noise, steps,
+    ).numpy()[:, :8]  # fmt: skip
+    mean, std = (stats['action'][k].astype(np.float32) for k in ('mean', 'std'))
+    return chunk * std + mean
+
+
+def answer(policy, obs, prefix=None) -> np.ndarray:
+    policy.reset(obs.instruction, seed=5)
+    return policy.infer(obs, prefix).actions
+
+
+@pytest.mark.parametrize('layout', ['new', 'old'])
+def test_actions_are_those_of_the_reference_in_both_layouts(tmp_path, observation, layout):
+    write_vlm(tmp_path / 'vlm')
+    write_checkpoint(tmp_path, layout)
+    policy = create(spec_of(tmp_path), ROBOT)
+    policy.reset(observation.instruction, seed=5)
+    for index in range(2):
+        chunk = policy.infer(observation)
+        np.testing.assert_allclose(chunk.actions, expected(observation, index), atol=2e-6)
+        assert (chunk.stamp, chunk.step) == (2.0, 0.1)
+        assert set(chunk.timings) == {'preprocess', 'inference'}
+
+
+def test_the_number_of_flow_steps_is_that_of_the_policy_file(folder, observation):
+    policy = create(spec_of(folder, flow_steps=2), ROBOT)
+    found = answer(policy, observation)
+    np.testing.assert_allclose(found, expected(observation, steps=2), atol=2e-6)
+    assert np.abs(found - expected(observation)).max() > 1e-3
+
+
+def test_slots_put_pictures_where_the_checkpoint_has_them(folder, observation):
+    images = (ImageSpec('scene', 32, 'hand'), ImageSpec('wrist', 32, 'front'))
+    found = answer(create(spec_of(folder, images=images), ROBOT), observation)
+    np.testing.assert_allclose(found, expected(observation, cameras=('wrist', 'scene')), atol=2e-6)
+    one = answer(create(spec_of(folder, images=images[:1]), ROBOT), observation)
+    np.testing.assert_allclose(one, expected(observation, cameras=('scene',)), atol=2e-6)
+
+
+def test_words_end_with_one_newline_and_are_cut_like_the_tokenizer(policy, observation):
+    ended = replace(observation, instruction='lift the cube\n')
+    np.testing.assert_array_equal(answer(policy, ended), answer(policy, observation))
+    long = replace(observation, instruction='put the cube on the green plate')
+    cut = expected(long, text='put the cube on the ')
+    np.testing.assert_allclose(answer(policy, long), cut, atol=2e-6)
+
+
+def test_half_the_precision_gives_nearly_the_same(folder, policy, observation):
+    small = create(spec_of(folder, dtype='bfloat16'), ROBOT)
+    gap = np.abs(answer(small, observation) - answer(policy, observation)).max()
+    assert 1e-6 < gap < 0.02
+
+
+def test_it_offers_samples_and_guidance(policy, observation):
+    assert policy.offers == {'guidance', 'samples'}
+    policy.reset(observation.instruction, seed=5)
+    first, second = policy.samples(observation, 2)
+    np.testing.assert_allclose(first.actions, answer(policy, observation), atol=1e-5)
+    assert np.abs(first.actions - second.actions).max() > 1e-3
+    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, policy.spec)
+    wanted = codec.absolute(first, observation.joints)[:5] + 0.03
+    for jacobian in ('exact', 'identity'):
+        prefix = ChunkPrefix(wanted, 3, 2, Guidance(jacobian, limit=10.0))
+        guided = answer(policy, observation, prefix)[:3]
+        before = np.abs(first.actions[:3] - wanted[:3]).mean()
+        assert np.abs(guided - wanted[:3]).mean() < 0.6 * before
+
+
+def test_from_the_registry_to_joint_positions(policy, observation):
+    policy.reset(observation.instruction, seed=5)
+    chunk = policy.infer(observation)
+    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, policy.spec)
+    path = codec.decode(chunk, observation.joints)
+    assert path.positions.shape == (HORIZON, 8) and np.isfinite(path.positions).all()
+    np.testing.assert_allclose(path.positions[:, :7], chunk.actions[:, :7])
+    np.testing.assert_allclose(path.times, 0.1 * np.arange(1, HORIZON + 1))
+
+
+def write_adapter(folder) -> dict[str, torch.Tensor]:
+    """Write an adapter of some of the expert's weights; return the weights with it."""
+    folder.mkdir()
+    config = {
+        'peft_type': 'LORA', 'r': 2, 'lora_alpha': 4, 'lora_dropout': 0.0, 'bias': 'none',
+        'target_modules': r'model\.vlm_with_expert\.lm_expert\..*\.(q|v)_proj',
+        'init_lora_weights': True,
+    }  # fmt: skip
+    (folder / 'adapter_config.json').write_text(json.dumps(config), encoding='utf-8')
+    whole, parts = smolvla_layout.weights(SIZES), {}
+    generator = torch.Generator().manual_seed(9)
+    for k in range(SIZES['layers']):
+        for letter in 'qv':
+            module = f'model.vlm_with_expert.lm_expert.layers.{k}.self_attn.{letter}_proj'
+            out, inn = whole[f'{module}.weight'].shape
+            b, a = (torch.randn(s, generator=generator) / 4 for s in ((out, 2), (2, inn)))
+            parts |= {
+                f'base_model.model.{module}.lora_A.weight': a,
+                f'base_model.model.{module}.lora_B.weight': b,
+            }
+            whole[f'{module}.weight'] = whole[f'{module}.weight'] + 2.0 * b @ a
+    save_file(parts, folder / 'adapter_model.safetensors')
+    return whole
+
+
+def test_an_adapter_is_added_to_the_weights(folder, observation, tmp_path):
+    lora = tmp_path / 'lora'
+    weights = write_adapter(lora)
+    spec = spec_of(folder)
+    spec = replace(spec, options={**spec.options, 'lora': str(lora)})
+    found = answer(create(spec, ROBOT), observation)
+    np.testing.assert_allclose(found, expected(observation, weights=weights), atol=2e-6)
+    assert np.abs(found - expected(observation)).max() > 1e-3
+    # LeRobot writes the statistics of the data set that the adapter was trained on beside it.
+    moved = {name: {**table, 'mean': table['mean'] + 0.1} for name, table in STATS.items()}
+    lerobot_layout.write_config(lora, 'smolvla', TABLE)
+    lerobot_layout.write_pipelines(lora, TABLE, moved)
+    found = answer(create(spec, ROBOT), observation)
+    own = expected(observation, weights=weights, stats=moved)
+    np.testing.assert_allclose(found, own, atol=2e-6)
+    (lora / 'adapter_model.safetensors').unlink()
+    with pytest.raises(CheckpointError, match='cannot read .*adapter_model'):
+        create(spec, ROBOT)
+
+
+def test_statistics_are_told_without_the_weights(copy):
+    (copy / 'model.safetensors').unlink()
+    for stats, name in zip(SmolVLAPolicy.statistics(spec_of(copy)), STATS):
+        np.testing.assert_allclose(stats.mean, STATS[name]['mean'], rtol=1e-6)
+        np.testing.assert_allclose(stats.std, STATS[name]['std'], rtol=1e-6)
+
+
+def edit(path, **changes):
+    table = {**json.loads(path.read_text(encoding='utf-8')), **changes}
+    path.write_text(json.dumps(table), encoding='utf-8')
+
+
+def tensors(folder, change):
+    found = load_file(folder / 'model.safetensors')
+    change(found)
+    save_file(found, folder / 'model.safetensors')
+
+
+OUT = 'model.action_out_proj.weight'
+BREAKS = {
+    'foreign type': (lambda f: edit(f / 'config.json', type='act'), 'config.json is of type'),
+    'missing key': (lambda f: tensors(f, lambda t: t.pop(OUT)), '1 missing .*action_out_proj'),
+    'unexpected key': (
+        lambda f: tensors(f, lambda t: t.update({'model.extra': t[OUT].clone()})),
+        '1 unexpected tensors, such as .*extra',
+    ),
+    'other shape': (
+        lambda f: tensors(f, lambda t: t.update({OUT: t[OUT][:-1].clone()})),
+        r'1 mismatched .*action_out_proj.weight is \(8, 24\), expected \(9, 24\)',
+    ),
+    'truncated': (
+        lambda f: (f / 'model.safetensors').write_bytes(
+            (f / 'model.safetensors').read_bytes()[:-100]
+        ),
+        'cannot read .*model.safetensors',
+    ),
+    'no weights': (lambda f: (f / 'model.safetensors').unlink(), 'no model.safetensors'),
+    'no statistics': (
+        lambda f: (f / lerobot_layout.BEFORE).unlink(),
+        f'cannot read .*{lerobot_layout.BEFORE}',
+    ),
+    'no tokenizer': (
+        lambda f: (f / 'vlm' / 'tokenizer.json').unlink(),
+        'no tokenizer.json in .*vlm: copy .* of Some/TinyVLM',
+    ),
+    'damaged tokenizer': (
+        lambda f: (f / 'vlm' / 'tokenizer.json').write_text('{'),
+        'cannot read .*tokenizer.json',
+    ),
+    'tokenizer of another model': (
+        lambda f: write_tokenizer(f / 'vlm', [*LETTERS, *map(str, range(70))]),
+        'has 99 words, the network 64: it is of another model',
+    ),
+    'VLM of another kind': (
+        lambda f: edit(f / 'vlm' / 'config.json', model_type='idefics3'),
+        "of model_type 'idefics3', expected 'smolvlm'",
+    ),
+    'config without a size': (
+        lambda f: edit(f / 'config.json', chunk_size=None),
+        'config.json cannot be used: TypeError',
+    ),
+    'aloha': (
+        lambda f: edit(f / 'config.json', adapt_to_pi_aloha=True),
+        'adapt_to_pi_aloha True, which is not implemented',
+    ),
+    'shallow expert': (
+        lambda f: edit(f / 'config.json', num_expert_layers=2),
+        'an expert of 2 layers, expected as many as the VLM, 4',
+    ),
+    'oblong pictures': (
+        lambda f: edit(f / 'config.json', resize_imgs_with_padding=[32, 24]),
+        r'resize_imgs_with_padding \[32, 24\], expected a square of a multiple of 16 px',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', BREAKS)
+def test_a_broken_checkpoint_is_one_clear_error(copy, name):
+    damage, message = BREAKS[name]
+    damage(copy)
+    with pytest.raises(CheckpointError, match=message):
+        create(spec_of(copy), ROBOT)
+
+
+GRIPPER = (ActionSlice('gripper', 'open_fraction'),)
+WRONG = {
+    'horizon': ({'horizon': 9}, CheckpointError, 'horizon 9, but the checkpoint .* has 7'),
+    'camera count': (
+        {'images': (ImageSpec('scene', 32),)},
+        CheckpointError,
+        'has 1 images, but the checkpoint .* was trained with front, hand; give each',
+    ),
+    'slot': (
+        {'images': (ImageSpec('scene', 32, 'font'),)},
+        UnknownNameError,
+        "slot 'font'.*Did you mean 'front'",
+    ),
+    'picture size': (
+        {'images': (ImageSpec('scene', 64), ImageSpec('wrist', 64))},
+        CheckpointError,
+        r'image sizes \{64\}, but',
+    ),
+    'state size': (
+        {'state': (StateSlice('joint_position', 'rad'),)},
+        CheckpointError,
+        'state dimensions 7, but the checkpoint .* has 8',
+    ),
+    'unnorm_key': ({'unnorm_key': 'so100'}, UnknownNameError, "unnorm_key 'so100'"),
+    'option': ({'options': {'tokeniser': 'x'}}, UnknownNameError, "Did you mean 'tokenizer'"),
+    'kind of option': ({'options': {'tokenizer': 3}}, ConfigError, 'tokenizer'),
+    'unknown VLM': ({'options': {}}, CheckpointError, "'Some/TinyVLM', whose sizes .* 'options:"),
+    'no checkpoint': ({'checkpoint': None}, CheckpointError, "add 'checkpoint:'"),
+    'no folder': ({'checkpoint': '/nowhere'}, CheckpointError, 'is not a folder'),
+}
+
+
+@pytest.mark.parametrize('name', WRONG)
+def test_a_policy_file_that_does_not_fit_is_one_clear_error(folder, name):
+    changes, error, message = WRONG[name]
+    with pytest.raises(error, match=message):
+        create(spec_of(folder, **changes), ROBOT)
+
+
+def test_an_observation_that_lacks_a_picture_is_refused(policy, observation):
+    frames = {'scene': observation.frames['scene']}
+    with pytest.raises(PolicyError, match="no picture of camera 'wrist'"):
+        policy.infer(replace(observation, frames=frames))
+
+
+def test_the_tokenizer_of_the_checkpoint_is_used_where_none_is_named(copy, policy, observation):
+    (copy / 'tokenizer').mkdir()
+    write_tokenizer(copy / 'tokenizer')
+    own = create(spec_of(copy, options={'vlm': str(copy / 'vlm')}), ROBOT)
+    np.testing.assert_array_equal(answer(own, observation), answer(policy, observation))

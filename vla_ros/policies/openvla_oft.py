@@ -1,0 +1,169 @@
+"""OpenVLA-OFT: pictures, a sentence and the state to a chunk of actions in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+from vla_ros import paths
+from vla_ros.actions.decode import Codec
+from vla_ros.errors import CheckpointError, UnknownNameError
+from vla_ros.models.oft_heads import RegressionHead, StateProjector
+from vla_ros.models.vit import Film
+from vla_ros.policies.base import pictures_of
+from vla_ros.policies.loading import checkpoint, load, require_equal
+from vla_ros.policies.oft_files import find_component, read_component, read_vision
+from vla_ros.policies.prismatic import PrismaticFolder
+from vla_ros.policies.rlds_pictures import centre_crop, jpeg, lanczos3
+from vla_ros.robot import RobotSpec
+from vla_ros.spec import PolicySpec, width
+from vla_ros.statistics import Bounds, Identity
+from vla_ros.types import ActionChunk, Array, ChunkPrefix, Image, Observation
+
+NORMALIZATIONS = {  # of actions and state -> the statistics that become -1 and 1
+    'bounds_q99': ('q01', 'q99'),
+    'bounds': ('min', 'max'),
+}
+EPSILON = 1e-8  # added to their difference
+
+
+@dataclass(frozen=True)
+class OpenVlaOftOptions:
+    """What a policy file may set under `options`; no file of a checkpoint tells it."""
+
+    normalization: str = 'bounds_q99'  # a word of NORMALIZATIONS
+    centre_crop: bool = True  # for models that were trained with random crops
+
+    def __post_init__(self) -> None:
+        if self.normalization not in NORMALIZATIONS:
+            raise UnknownNameError('normalization', self.normalization, NORMALIZATIONS)
+
+
+class OpenVlaOft:
+    """Answers with (horizon, A) actions, in the units that the policy file declares.
+
+    The head regresses actions (L1); folders with a diffusion head are refused. Words modulate
+    the vision transformers (FiLM) where the folder has a vision_backbone file.
+    """
+
+    offers: frozenset[str] = frozenset()
+
+    def __init__(self, spec: PolicySpec, robot: RobotSpec) -> None:
+        """Load the checkpoint folder that the policy file names.
+
+        Raises:
+            CheckpointError: A file is missing, damaged or of another model, or it does not fit
+                the policy file.
+            UnknownNameError: An option or the unnorm_key is not known.
+        """
+        self.spec = spec
+        self._options = spec.read_options(OpenVlaOftOptions)
+        self._folder = folder = PrismaticFolder(checkpoint(spec))
+        self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+        self._action_stats = _bounds(folder, spec, 'action')
+        require_equal(spec, folder.path, (
+            ('image sizes', {i.size for i in spec.images}, {folder.size}),
+            ('action dimensions', width(spec.action, robot.dof), self._action_stats.width),
+        ))  # fmt: skip
+        if find_component(folder.path, 'noisy_action_projector'):
+            raise CheckpointError(
+                f'{folder.path} has a noisy_action_projector: its head is a diffusion model, '
+                'which this adapter cannot run; choose a checkpoint trained by L1 regression.'
+            )
+        vision = find_component(folder.path, 'vision_backbone')
+        self._model = folder.model(spec, read_vision(vision) if vision else None)
+        self._head = self._component('action_head', RegressionHead, self._action_stats.width)
+        self._projector = None
+        if find_component(folder.path, 'proprio_projector') or spec.state:
+            self._state_stats = _bounds(folder, spec, 'proprio')
+            size = width(spec.state, robot.dof)
+            require_equal(
+                spec, folder.path, [('state dimensions', size, self._state_stats.width)]
+            )
+            self._projector = self._component('proprio_projector', StateProjector, size)
+        self._has_film = vision is not None
+        self._words = lru_cache(maxsize=1)(self._read_words)  # they last for many chunks
+
+    @staticmethod
+    def statistics(spec: PolicySpec) -> tuple[Bounds | Identity, Bounds]:
+        """Return the checkpoint's statistics of state and action.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+            UnknownNameError: An option or the unnorm_key is not known.
+        """
+        folder = PrismaticFolder(checkpoint(spec))
+        sees_state = spec.state or find_component(folder.path, 'proprio_projector')
+        state = _bounds(folder, spec, 'proprio') if sees_state else Identity(0)
+        return state, _bounds(folder, spec, 'action')
+
+    def reset(self, instruction: str, *, seed: int) -> None:
+        """Begin an instruction; its words come with each observation, and nothing is drawn."""
+        del instruction, seed
+
+    @torch.inference_mode()
+    def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
+        """Return a chunk (horizon, A); a prefix changes nothing.
+
+        Raises:
+            PolicyError: The observation lacks a camera or has another robot's joints.
+        """
+        del prefix
+        start = time.perf_counter()
+        state = self._codec.state(obs.joints)
+        images = [self._prepared(image) for image in pictures_of(obs, self.spec.images)]
+        pixels = torch.from_numpy(np.stack([self._folder.pixels(image) for image in images]))
+        prompt, films = self._words(obs.instruction)
+        ready = time.perf_counter()
+        context = self._model.patches(pixels.to(*self._model.place), films)
+        if self._projector is not None:
+            context = torch.cat([context, self._projector(self._normalized(state))], dim=1)
+        count = self.spec.horizon * self._action_stats.width
+        actions = self._head(self._model.parallel(prompt, context, count))[0]
+        physical = self._action_stats.denormalize(actions.double().cpu().numpy())
+        done = time.perf_counter()
+        timings = {'preprocess': ready - start, 'inference': done - ready}
+        return ActionChunk(obs.stamp, physical, self.spec.step, timings)
+
+    def _prepared(self, image: Image) -> Image:
+        """Return the picture as the training saw it, before the checkpoint's own processor."""
+        image = lanczos3(jpeg(image), self._folder.size)
+        return centre_crop(image, self._folder.size) if self._options.centre_crop else image
+
+    def _read_words(self, instruction: str) -> tuple[list[int], list[list[Film]] | None]:
+        """Return the prompt and its modulation of the vision blocks."""
+        prompt = self._folder.prompt(instruction)
+        return prompt, self._model.films(prompt) if self._has_film else None
+
+    def _normalized(self, state: Array) -> torch.Tensor:
+        """Return the state (1, S) as the network sees it, cut to [-1, 1]."""
+        clipped = np.clip(self._state_stats.normalize(state), -1.0, 1.0)
+        return torch.from_numpy(clipped)[None].to(*self._model.place)
+
+    def _component(self, name: str, kind: Callable[[int, int], nn.Module], size: int) -> nn.Module:
+        """Load a network of its own file.
+
+        Raises:
+            CheckpointError: The folder does not have it, or it does not fit.
+        """
+        file = find_component(self._folder.path, name)
+        if file is None:
+            raise CheckpointError(
+                f'{self._folder.path} has no {name}--STEP_checkpoint.pt, expected one; download '
+                'the whole checkpoint.'
+            )
+        device, dtype = self._model.place
+        build = partial(kind, self._model.words, size)
+        return load(build, read_component(file), file, dtype=dtype, device=str(device))
+
+
+def _bounds(folder: PrismaticFolder, spec: PolicySpec, part: str) -> Bounds:
+    """Return the statistics of 'action' or 'proprio' as the policy file's options say."""
+    ends = NORMALIZATIONS[spec.read_options(OpenVlaOftOptions).normalization]
+    return folder.bounds(spec.unnorm_key, part, ends, EPSILON)
