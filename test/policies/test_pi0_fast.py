@@ -1,0 +1,221 @@
+"""pi0-FAST's adapter: networks that write a known chunk, and what is no chunk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import json
+from pathlib import Path
+import shutil
+
+import numpy as np
+from pi_cases import normal, observation, prompt, ROBOT, spec, spelled, STATS, write
+from pi_folders import write_fast
+from pi_layout import FAST, SIZES, TAIL, weights, WORDS
+from picture_oracle import letterbox
+import pytest
+from safetensors.torch import load_file, save_file
+from scipy.fft import dct, idct
+from tokenizers import Tokenizer
+import torch
+
+from vla_ros import paths
+from vla_ros.actions.decode import Codec
+from vla_ros.errors import CheckpointError, PolicyError
+from vla_ros.policies.registry import create, statistics
+
+KIND, LAYOUT = 'pi0_fast', 'lerobot'
+BEGIN = ('Action', ':', '▁')
+
+
+def chunk() -> np.ndarray:
+    """Return rounded frequencies (T, 8), the higher the smaller."""
+    rng = np.random.default_rng(2)
+    size = 14.0 / (1.0 + np.arange(SIZES.horizon))[:, None]
+    return np.rint(size * rng.standard_normal((SIZES.horizon, 8))).astype(int)
+
+
+def text() -> str:
+    return ''.join(chr(code + 354) for code in chunk().ravel())
+
+
+def number(word: int) -> int:
+    """Return the number that PaliGemma has for a word of FAST."""
+    return len(WORDS) - 1 - TAIL - word
+
+
+def network(words: list[int]) -> dict[str, torch.Tensor]:
+    """Return weights that write a sequence of different words after <bos>.
+
+    The layers hardly matter; a word's output is its predecessor's embedding.
+    """
+    assert len(set(words)) == len(words)
+    tensors = weights(KIND)
+    for name in tensors:
+        if name.endswith(('o_proj.weight', 'down_proj.weight')):
+            tensors[name] *= 1e-3
+        if name.endswith('language_model.norm.weight'):
+            tensors[name] *= 0.0
+    root = 'paligemma_with_expert.paligemma.'
+    embedding = tensors[f'{root}lm_head.weight'].clone()
+    head = torch.zeros_like(embedding)
+    for word, after in zip([2, *words], words):
+        head[after] = embedding[word] / embedding[word].norm()
+    tensors[f'{root}lm_head.weight'] = head
+    tensors[f'{root}model.language_model.embed_tokens.weight'] = embedding
+    return {f'model.{name}': value for name, value in tensors.items()}
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory) -> Path:
+    """Return a checkpoint whose FAST writes the chunk in three words."""
+    folder = write(tmp_path_factory.mktemp('fast') / 'folder', KIND, LAYOUT, max_decoding_steps=12)
+    parts = [text()[k : k + 16] for k in (0, 16, 32)]
+    write_fast(folder / 'action_tokenizer', 5 * parts)
+    return folder
+
+
+@pytest.fixture
+def copy(whole, tmp_path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / 'copy'))
+
+
+def fast(folder: Path, content: str) -> list[int]:
+    bpe = Tokenizer.from_file(str(folder / 'action_tokenizer' / 'tokenizer.json'))
+    return [number(word) for word in bpe.encode(content).ids]
+
+
+def answer(folder: Path, words: list[int], obs=None, **changes):
+    save_file(network(words), folder / 'model.safetensors')
+    policy = create(spec(KIND, folder, **changes), ROBOT)
+    policy.reset('', seed=1)
+    return policy, policy.infer(obs or observation())
+
+
+def table(*words: str) -> list[int]:
+    return [WORDS.index(word) for word in words]
+
+
+@pytest.mark.parametrize('end', ['|', '<eos>'])
+def test_a_written_chunk_is_decoded_into_radians(copy, end):
+    words = fast(copy, text())
+    assert len(words) == 3
+    policy, found = answer(copy, [*table(*BEGIN), *words, *table(end)])
+    normalised = idct(chunk() / 10.0, axis=0, norm='ortho')
+    want = normal(KIND, LAYOUT, normalised, 'actions', back=True)
+    np.testing.assert_allclose(found.actions, want, atol=1e-6)
+    np.testing.assert_allclose(
+        np.rint(dct(normalised, axis=0, norm='ortho') * 10.0), chunk(), atol=1e-9
+    )
+    assert (found.stamp, found.step) == (1.0, 0.1)
+    assert set(found.timings) == {'preprocess', 'inference'}
+    assert policy.offers == frozenset()
+    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, policy.spec)
+    path = codec.decode(found, observation().joints)
+    arm = observation().joints.position[:-1] + want[:, :-1]
+    np.testing.assert_allclose(path.positions[:, :-1], arm, atol=1e-6)
+    assert np.array_equal(policy.infer(observation()).actions, found.actions)  # nothing is drawn
+
+
+def test_pictures_and_prompt_are_those_of_the_training(copy, monkeypatch):
+    words = [*table(*BEGIN), *fast(copy, text()), *table('|')]
+    policy, _ = answer(copy, words)
+    seen = {}
+
+    def spy(pixel_values, numbers, *, ends, limit):
+        seen.update(pixels=pixel_values, words=numbers, ends=set(ends), limit=limit)
+        return words
+
+    monkeypatch.setattr(policy._model, 'write', spy)
+    obs = observation()
+    policy.infer(obs)
+    for k, name in enumerate(('scene', 'wrist')):
+        want = letterbox(obs.frames[name].image, SIZES.image, 'bilinear', 'centre', -1.0)
+        np.testing.assert_allclose(seen['pixels'][k], want, atol=1e-4)
+    state = np.append(obs.joints.position[:-1], obs.joints.position[-1] / ROBOT.gripper.open)
+    told = normal(KIND, LAYOUT, state, 'state')
+    whole_prompt = prompt('pi05', LAYOUT, obs.instruction, told)
+    want = [*whole_prompt[: -len(spelled('Action: '))], 2]  # the answer's <bos> in the prompt
+    assert seen['words'].tolist() == [want]
+    assert seen['ends'] == {1, WORDS.index('|')}
+    assert seen['limit'] == 12
+
+
+@pytest.mark.parametrize(
+    ('words', 'match'),
+    [
+        (lambda f: [*table(*BEGIN), *fast(f, text()[:32]), *table('|')],
+         '32 frequencies, expected 6 steps of 8'),
+        (lambda f: [*table(*BEGIN), *table('|')], '0 frequencies'),
+        (lambda f: [*fast(f, text()), *table('|')], "began with words .*expected 'Action: '"),
+        (lambda f: table('<eos>'), "expected 'Action: '"),
+        (lambda f: [*table(*BEGIN), *fast(f, text())[:2], *table('x', '|')],
+         f'1 words that are not of FAST, such as {WORDS.index("x")}'),
+        (lambda f: [*table(*BEGIN), *table('<seg007>', '|')], 'not of FAST'),
+        (lambda f: [*table(*BEGIN), *table(*'abcdefghi')], '12 words without an end'),
+        (lambda f: [*table(*BEGIN), number(200), *table('|')], 'no text|1 frequencies'),
+    ],
+    ids=['short', 'empty', 'headless', 'silent', 'stray', 'tail', 'endless', 'bytes'],
+)  # fmt: skip
+def test_what_is_no_chunk_gives_no_actions(copy, words, match):
+    with pytest.raises(PolicyError, match=match) as caught:
+        answer(copy, words(copy))
+    assert 'no actions; plan kept' in str(caught.value)
+
+
+def test_fast_may_lie_elsewhere_and_must_be_whole(copy, tmp_path):
+    words = [*table(*BEGIN), *fast(copy, text()), *table('|')]
+    elsewhere = copy.parent / 'fast'
+    (copy / 'action_tokenizer').rename(elsewhere)
+    with pytest.raises(CheckpointError, match='action_tokenizer has no processor_config.json.*'
+                       'physical-intelligence/fast'):  # fmt: skip
+        answer(copy, words)
+    _, found = answer(copy, words, options={'action_tokenizer': str(elsewhere)})
+    assert found.actions.shape == (SIZES.horizon, 8)
+    config = elsewhere / 'processor_config.json'
+    whole = json.loads(config.read_text(encoding='utf-8'))
+    for changes, match in (
+        ({'scale': None}, 'no tokenizer of FAST'),
+        ({'time_horizon': 50}, 'time_horizon 50, the policy file 6'),
+        ({'action_dim': 7}, 'action_dim 7, the policy file 8'),
+    ):
+        config.write_text(json.dumps({**whole, **changes}), encoding='utf-8')
+        with pytest.raises(CheckpointError, match=match):
+            answer(copy, words, options={'action_tokenizer': str(elsewhere)})
+    config.write_text(json.dumps(whole), encoding='utf-8')
+    (elsewhere / 'tokenizer.json').write_text('{', encoding='utf-8')
+    with pytest.raises(CheckpointError, match='no tokenizer of FAST'):
+        answer(copy, words, options={'action_tokenizer': str(elsewhere)})
+
+
+def test_a_broken_checkpoint_is_refused(copy):
+    path = copy / 'model.safetensors'
+    tensors = load_file(path)
+    head = 'paligemma_with_expert.paligemma.model.language_model.norm.weight'
+    save_file({k: v for k, v in tensors.items() if head not in k}, path)
+    with pytest.raises(CheckpointError, match='1 missing tensors.*language_model.norm.weight'):
+        create(spec(KIND, copy), ROBOT)
+    save_file({**tensors, 'model.action_in_proj.bias': torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match='unexpected tensors.*action_in_proj'):
+        create(spec(KIND, copy), ROBOT)
+    save_file(tensors, path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match='damaged'):
+        create(spec(KIND, copy), ROBOT)
+    config = copy / 'config.json'
+    config.write_text(config.read_text().replace('"pi0_fast"', '"pi0"'), encoding='utf-8')
+    with pytest.raises(CheckpointError, match="type 'pi0', expected lerobot .*'pi0_fast'"):
+        create(spec(KIND, copy), ROBOT)
+
+
+def test_statistics_and_refusals_are_those_of_the_family(whole):
+    state, action = statistics(spec(KIND, whole))
+    assert state.width == action.width == 8
+    mean = action.denormalize(np.zeros(8))
+    np.testing.assert_allclose(mean, STATS['actions']['mean'], atol=1e-6)
+    policy = create(spec(KIND, whole), ROBOT)
+    obs = observation()
+    with pytest.raises(PolicyError, match="no picture of camera 'scene'"):
+        policy.infer(replace(obs, frames={}))
+    with pytest.raises(PolicyError, match='most 200: shorten'):
+        policy.infer(observation('y' * 300))
+    assert policy._bpe.get_vocab_size() <= FAST
