@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 import hashlib
 from pathlib import Path
 import re
@@ -433,6 +434,32 @@ def test_a_policy_file_that_cannot_be_right_is_refused_before_anything_is_connec
 ):
     with pytest.raises(VlaError, match=match):
         create(spec_of(adapter, options, **changes), ROBOT)
+
+
+@pytest.mark.parametrize('name', ['remote_openpi', 'remote_gr00t', 'remote_lerobot'])
+def test_the_example_files_ask_their_servers(name):
+    def numbers(obs) -> np.ndarray:
+        return np.zeros((spec.horizon, 8), np.float32)
+
+    def parts(obs) -> list:
+        sizes = {'arm': 7, 'gripper': 1}
+        return [{k: np.zeros((1, spec.horizon, n), np.float32) for k, n in sizes.items()}, {}]
+
+    spec = config.load(paths.find('policies', name), PolicySpec)
+    server = {
+        'remote_openpi': lambda: Openpi(numbers),
+        'remote_gr00t': lambda: Gr00t(parts, 'n1.6'),
+        'remote_lerobot': lambda: Lerobot(numbers),
+    }[name]()
+    where = 'url' if name == 'remote_openpi' else 'address'
+    with server:
+        spec = replace(spec, options={**spec.options, where: server.address})
+        policy = create(spec, ROBOT)
+        policy.reset('lift it', seed=0)
+        assert not policy.infer(observed()).actions.any()
+    (seen,) = server.seen
+    if name == 'remote_openpi':
+        np.testing.assert_allclose(seen['observation/gripper_position'], [0.25])
 
 
 def test_columns_follow_the_keys():
