@@ -208,8 +208,8 @@ class Inference:
 
     def step(self) -> bool:
         """Infer and publish once if that is due and possible; return whether it was tried."""
+        self._take_over()
         with self._lock:
-            self._take_over()
             now = self._clock()
             session = self.session
             number, instruction = session.instruction_id, session.instruction
@@ -238,13 +238,14 @@ class Inference:
         return True
 
     def _take_over(self) -> None:
-        """Use the policy that waits for its turn, if there is one; the lock is held."""
-        if self._next is None:
-            return
-        (loaded, taken), self._next = self._next, None
-        self._policy, self._executor = loaded.policy, loaded.executor
-        self._known, self._failures = 0, 0
-        self.session.spec = self._policy.spec
+        """Use the policy that waits for its turn, if there is one."""
+        with self._lock:
+            if self._next is None:
+                return
+            (loaded, taken), self._next = self._next, None
+            self._policy, self._executor = loaded.policy, loaded.executor
+            self._known, self._failures = 0, 0
+            self.session.spec = loaded.policy.spec
         taken(loaded)
 
     def _fail(self, number: int, error: Exception) -> None:

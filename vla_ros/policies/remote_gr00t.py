@@ -58,7 +58,7 @@ class Gr00tLink:
         """Make a socket; whether somebody answers shows when something is asked."""
         if self._socket is not None:
             return
-        line = zmq.Context.instance().socket(zmq.REQ)
+        line: zmq.Socket = zmq.Context.instance().socket(zmq.REQ)
         line.setsockopt(zmq.LINGER, 0)
         line.setsockopt(zmq.MAXMSGSIZE, LIMIT)
         self._socket = line
@@ -98,7 +98,7 @@ class Gr00tLink:
             while self._socket not in ready:
                 if ready:  # what was asked is lost; ZeroMQ would connect again and wait for ever
                     raise LinkError('the connection was lost')
-                ready = dict(either.poll(1000.0 * wait.slice()))
+                ready = dict(either.poll(int(1000.0 * wait.slice())))
             answer = gr00t.unpack(self._socket.recv(zmq.NOBLOCK))
         except zmq.ZMQError as error:
             raise LinkError(str(error)) from error
@@ -127,9 +127,11 @@ class RemoteGr00t(RemotePolicy):
             video = {f'video.{key}': picture[None] for key, picture in pictures.items()}
             state = {f'state.{key}': value[None] for key, value in states.items()}
             return {**video, **state, language: [words]}
-        state = {key: value.astype(np.float32)[None, None] for key, value in states.items()}
-        video = {key: picture[None, None] for key, picture in pictures.items()}
-        observed = {'video': video, 'state': state, 'language': {language: [[words]]}}
+        observed = {
+            'video': {key: picture[None, None] for key, picture in pictures.items()},
+            'state': {k: v.astype(np.float32)[None, None] for k, v in states.items()},
+            'language': {language: [[words]]},
+        }
         return {'observation': observed, 'options': None}
 
     def _actions(self, answer: Any) -> np.ndarray:

@@ -116,7 +116,7 @@ class PolicyServer:
         connection.send(self._metadata)
         before: float | None = None  # [s] from the last request to its answer
         while True:
-            request = connection.recv()
+            request = connection.recv(decode=False)
             begin = time.perf_counter()
             try:
                 answer = session.answer(openpi.unpack(request), time.monotonic())

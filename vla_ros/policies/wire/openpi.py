@@ -8,6 +8,7 @@ msgpack_numpy.py.
 from __future__ import annotations
 
 from math import prod
+import re
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,7 @@ def _array(table: dict[Any, Any]) -> np.ndarray:
 def _dtype(table: dict[Any, Any]) -> np.dtype:
     """Read a code such as '<f4'; what is longer could spell a record with fields."""
     name = table.get(b'dtype')
-    code = isinstance(name, str) and len(name) in (3, 4) and name[0] in '<>|='
-    if not code or name[1] not in KINDS or not name[2:].isdigit():
+    if not isinstance(name, str) or not re.fullmatch(f'[<>|=][{KINDS}][0-9]{{1,2}}', name):
         raise WireError(f'an array of {name!r}, expected one of numbers.')
     try:
         return np.dtype(name)
