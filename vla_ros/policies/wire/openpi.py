@@ -63,9 +63,10 @@ def _decode(table: dict[Any, Any]) -> Any:
 
 def _array(table: dict[Any, Any]) -> np.ndarray:
     dtype, data, shape = _dtype(table), table.get(b'data'), table.get(b'shape')
-    listed = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
-    if not listed or len(shape) > AXES or not isinstance(data, bytes):
+    if not isinstance(shape, list) or len(shape) > AXES or not isinstance(data, bytes):
         raise WireError(f'an array of shape {shape!r} with data of {type(data).__name__}.')
+    if not all(type(n) is int and n >= 0 for n in shape):
+        raise WireError(f'an array of shape {shape!r}.')
     if len(data) != prod(shape) * dtype.itemsize:
         raise WireError(f'an array {dtype.str}{shape} of {len(data)} bytes.')
     return np.frombuffer(data, dtype).reshape(shape)
