@@ -257,7 +257,11 @@ def test_an_observation_without_a_picture_is_no_request(pair):
     assert server.seen == []
 
 
-def test_a_server_that_reads_nothing_more_is_told_in_time():
+@pytest.mark.parametrize(
+    ('limit', 'interrupted', 'reason'),
+    [(TIMEOUT, False, 'no answer within'), (60.0, True, 'interrupted')],
+)
+def test_a_server_that_reads_nothing_more_is_told_in_time(limit, interrupted, reason):
     """Its socket fills up, and who sends would wait for ever."""
     ready = threading.Event()
 
@@ -280,11 +284,13 @@ def test_a_server_that_reads_nothing_more_is_told_in_time():
         thread = threading.Thread(target=shake_hands)
         thread.start()
         options = {'url': f'ws://127.0.0.1:{server.getsockname()[1]}', 'layout': 'droid'}
-        options |= {'resize': 'none', 'start_timeout': TIMEOUT}
+        options |= {'resize': 'none', 'start_timeout': limit}
         policy = create(spec_of('remote_openpi', options), ROBOT)
         big = {name: Frame(1.0, np.zeros((1500, 1500, 3), np.uint8)) for name in PICTURES}
+        if interrupted:
+            threading.Timer(TIMEOUT, policy.interrupt).start()
         begin = time.monotonic()
-        with pytest.raises(PolicyError, match='no answer within'):
+        with pytest.raises(PolicyError, match=reason):
             policy.infer(Observation(1.0, big, observed().joints, ''))
         assert time.monotonic() - begin < TIMEOUT + SLACK
         ready.set()

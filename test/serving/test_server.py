@@ -251,7 +251,7 @@ def test_it_says_where_it_listens_and_ends_cleanly_with_a_client_there(policy_fi
         with Client(server) as client:
             client.ask(request())
             status, out, err = server.end()
-        assert status == 0 and 'stopped after 1 answers' in out and 'Traceback' not in err
+        assert status == 0 and 'requests answered: 1' in out and 'Traceback' not in err
         assert 'serving policy seeing_hold for panda at ws://127.0.0.1:' in server.line
         assert json.loads(report.read_text()) == {'ok': True, 'sessions': 1, 'answers': 1}
 

@@ -59,5 +59,5 @@ def verb(
     try:
         server.run(host, port, ready)
     except KeyboardInterrupt:
-        output.console.print(f'stopped after {server.answers} answers')
+        output.console.print(f'stopped; requests answered: {server.answers}')
     output.write({'ok': True, 'sessions': server.sessions, 'answers': server.answers})

@@ -119,6 +119,7 @@ class Inference:
             now = self._clock()
             number = self.session.start(text, now, limit, until_success)
             self._executor.reset()  # what was planned was for another sentence
+            self._trouble = ''
             if self.session.moving and self._expected_delay() > ACCEPTABLE_DELAY:
                 self._halt(now)
         self._wake.set()

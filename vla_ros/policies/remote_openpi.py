@@ -20,12 +20,21 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from vla_ros.errors import PolicyError, UnknownNameError
-from vla_ros.policies.remote import LinkError, RemoteOptions, RemotePolicy, Wait
+from vla_ros.policies.remote import (
+    Interrupted,
+    LinkError,
+    OutOfTime,
+    RemoteOptions,
+    RemotePolicy,
+    Wait,
+)
 from vla_ros.policies.wire import openpi
 from vla_ros.policies.wire.message import LIMIT, WireError
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
 from vla_ros.types import Observation
+
+HANDSHAKE = 2.0  # [s] for one try to connect, which nothing interrupts
 
 # What the servers of openpi's own checkpoints call things; a policy file may change each.
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -82,7 +91,7 @@ class OpenpiLink:
                 self.address,
                 compression=None,
                 max_size=LIMIT,
-                open_timeout=wait.left(),
+                open_timeout=min(wait.left(), HANDSHAKE),
                 close_timeout=0.1,
                 ping_interval=None,  # deadlines do that; openpi's server is deaf while it infers
                 proxy=None,
@@ -100,15 +109,15 @@ class OpenpiLink:
         connection = self._connection
         assert connection is not None, 'open comes first'
         # A server that does not read blocks the call, for ever if nobody cuts the line.
-        cut = threading.Timer(wait.left(), _cut, (connection.socket,))
-        cut.start()
+        sent = threading.Event()
+        threading.Thread(target=_cut, args=(connection.socket, sent, wait), daemon=True).start()
         try:
             connection.send(request)
         except (OSError, WebSocketException) as error:
             wait.left()  # says so where the line was cut for it
             raise LinkError(str(error)) from error
         finally:
-            cut.cancel()
+            sent.set()
         return openpi.unpack(self._receive(connection, wait))
 
     def reset(self) -> None:
@@ -135,9 +144,14 @@ class OpenpiLink:
             return answer
 
 
-def _cut(line: socket.socket) -> None:
-    with suppress(OSError):  # closed already
-        line.shutdown(socket.SHUT_RDWR)
+def _cut(line: socket.socket, sent: threading.Event, wait: Wait) -> None:
+    """End a connection over which nothing is sent in time."""
+    try:
+        while not sent.wait(wait.slice()):
+            pass
+    except (Interrupted, OutOfTime):
+        with suppress(OSError):  # closed already
+            line.shutdown(socket.SHUT_RDWR)
 
 
 class RemoteOpenpi(RemotePolicy):
