@@ -17,7 +17,6 @@ import numpy as np
 from vla_ros.errors import ConfigError, PolicyError
 from vla_ros.policies.remote import LinkError, OutOfTime, RemoteOptions, RemotePolicy, Wait
 from vla_ros.policies.wire import lerobot, protobuf
-from vla_ros.policies.wire.message import LIMIT
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec, width
 from vla_ros.types import Observation
@@ -50,7 +49,9 @@ class LerobotLink:
         """Connect and let the server load the policy, which may take `start_timeout`."""
         if self._channel is not None:
             return
-        options = [('grpc.max_receive_message_length', LIMIT), ('grpc.enable_http_proxy', 0)]
+        options = [
+            ('grpc.max_receive_message_length', 2 * lerobot.ANSWER), ('grpc.enable_http_proxy', 0)
+        ]  # fmt: skip
         self._channel = grpc.insecure_channel(self.address, options)
         self._call('Ready', b'', wait)
         self._call('SendPolicyInstructions', self._load, wait.anew(self._start_timeout))

@@ -10,6 +10,7 @@ import pickle
 import pickletools
 import subprocess
 import sys
+import time
 import types
 from typing import Any
 
@@ -20,7 +21,7 @@ import pytest
 import torch
 
 from vla_ros.policies.wire import lerobot, protobuf
-from vla_ros.policies.wire.message import LIMIT, WireError
+from vla_ros.policies.wire.message import WireError
 
 HELPERS = 'lerobot.async_inference.helpers'
 
@@ -176,6 +177,16 @@ def test_an_answer_cannot_change_how_the_next_one_is_read():
     np.testing.assert_array_equal(lerobot.actions(answer(chunk))[1], chunk.numpy())
 
 
+def test_an_answer_that_would_take_years_to_hash_is_refused_at_once():
+    doubled = b''.join(b'q' + bytes([k]) + b'h' + bytes([k]) + b'\x86' for k in range(100))
+    begin = time.monotonic()
+    with pytest.raises(WireError):
+        lerobot.actions(b'\x80\x03}K\x01' + doubled + b'K\x02s.')
+    with pytest.raises(WireError):
+        lerobot.actions(b'\x80\x03]K\x01' + doubled + b'a.')
+    assert time.monotonic() - begin < 1.0
+
+
 def tensor(storage: bytes, offset, size, stride) -> bytes:
     loaded = Runs(torch.storage._load_from_bytes, storage)
     built = Runs(torch._utils._rebuild_tensor_v2, loaded, offset, size, stride, False, {})
@@ -207,7 +218,7 @@ def test_tensors_that_reach_beyond_their_storage_are_refused(offset, size, strid
 
 def test_storages_of_other_kinds_and_lengths_are_refused():
     whole = legacy(torch.arange(4.0))
-    np.testing.assert_array_equal(lerobot.storage(whole), np.arange(4.0))
+    np.testing.assert_array_equal(lerobot._storage((whole,)), np.arange(4.0))
     zipped = io.BytesIO()
     torch.save(torch.arange(4.0), zipped)
     for data in (
@@ -215,7 +226,7 @@ def test_storages_of_other_kinds_and_lengths_are_refused():
         legacy(torch.zeros(4, dtype=torch.bfloat16)), 'text',
     ):  # fmt: skip
         with pytest.raises(WireError):
-            lerobot.storage(data)
+            lerobot._storage((data,))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +263,9 @@ DAMAGED = (
 
 def test_too_large_an_answer_is_refused_unread():
     with pytest.raises(WireError, match='at most'):
-        lerobot.actions(bytes(LIMIT + 1))
+        lerobot.actions(bytes(lerobot.ANSWER + 1))
+    with pytest.raises(WireError, match='instructions'):
+        lerobot.actions(b'\x80\x03]' + b'N' * 10**6 + b'.')
 
 
 def protobuf_fields(message: bytes) -> dict[int, Any]:

@@ -2,12 +2,11 @@
 
 Source: lerobot/async_inference/helpers.py, policy_server.py, robot_client.py, of one form in the
 releases 0.4.0 to 0.6.1. What is read is list[TimedAction], whose tensors come as torch's legacy
-storages; `_Reader` knows seven names and refuses all others.
+storages; seven names are known, and no other gets through.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 import io
 import pickle
@@ -15,13 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from vla_ros.policies.wire.message import LIMIT, WireError
+from vla_ros.policies.wire import pickles
+from vla_ros.policies.wire.message import WireError
 
 HELPERS = 'lerobot.async_inference.helpers'
+ANSWER = 4 * 2**20  # [bytes] of an answer; LeRobot's own client takes no more
 PROTOCOL = 3  # of our pickles: has bytes, and no frames, so that parts can be joined
 # Opening of torch's legacy format: magic number, version, and where it was written.
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
-STORAGES = {'FloatStorage': '<f4', 'DoubleStorage': '<f8', 'HalfStorage': '<f2'}
+STORAGES = {
+    'torch.FloatStorage': '<f4', 'torch.DoubleStorage': '<f8', 'torch.HalfStorage': '<f2'
+}  # fmt: skip
 
 
 def setup(
@@ -77,12 +80,14 @@ def actions(data: bytes) -> tuple[int, np.ndarray]:
     Raises:
         WireError: It names anything but actions, tensors and numbers, or is damaged.
     """
-    timed = _load(data, _Reader)
+    if len(data) > ANSWER:
+        raise WireError(f'an answer of {len(data)} bytes, expected at most {ANSWER}.')
+    timed = pickles.read(io.BytesIO(data), KNOWN)
     if not isinstance(timed, list) or not timed:
         raise WireError(f'an answer of {type(timed).__name__}, expected a list of timed actions.')
     steps, rows = [], []
     for entry in timed:
-        fields = getattr(entry, '__dict__', {})
+        fields = entry if isinstance(entry, pickles.Fields) else {}
         step, row = fields.get('timestep'), fields.get('action')
         if type(step) is not int or not isinstance(row, np.ndarray) or row.ndim != 1:
             raise WireError('an answer with an entry that is no timed action of one vector.')
@@ -93,101 +98,57 @@ def actions(data: bytes) -> tuple[int, np.ndarray]:
     return steps[0], np.array(rows, dtype=np.float64)
 
 
-class _Named(pickle.Unpickler):
-    """An unpickler that knows the names of a table and refuses all others."""
-
-    names: Mapping[str, Any]
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name."""
-        if f'{module}.{name}' not in self.names:
-            raise WireError(f"an answer that names '{module}.{name}', which is refused.")
-        return self.names[f'{module}.{name}']
-
-
-class _Reader(_Named):
-    """Reads list[TimedAction] into plain objects and arrays.
-
-    The table is made for each answer, of bound methods and a fresh class, so that an answer that
-    sets attributes of what it names changes nothing for the next.
-    """
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
-        self.names = {
-            f'{HELPERS}.TimedAction': type('TimedAction', (), {}),
-            'torch._utils._rebuild_tensor_v2': self._tensor,
-            'torch.storage._load_from_bytes': self._storage,
-            'collections.OrderedDict': OrderedDict,
-        }
-
-    def _storage(self, data: Any) -> np.ndarray:
-        return storage(data)
-
-    def _tensor(self, values: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
-        """Cut a tensor out of a storage (N,): entry i lies at offset + i . stride."""
-        numbers = [offset, *size, *stride]
-        whole = all(type(n) is int and n >= 0 for n in numbers) and len(size) == len(stride)
-        if not isinstance(values, np.ndarray) or not whole or len(size) > 2:
-            raise WireError('an answer with a tensor of unusual form.')
-        last = offset + sum((n - 1) * s for n, s in zip(size, stride))
-        if 0 in size or last >= len(values) or np.prod(size, dtype=float) > len(values):
-            raise WireError('an answer with a tensor that reaches beyond its storage.')
-        steps = [s * values.itemsize for s in stride]
-        return np.lib.stride_tricks.as_strided(values[offset:], size, steps).copy()
+def _tensor(arguments: tuple[Any, ...]) -> np.ndarray:
+    """Cut a tensor out of a storage (N,): entry i lies at offset + i . stride."""
+    values, offset, size, stride = arguments[:4]
+    numbers = [offset, *size, *stride]
+    whole = all(type(n) is int and n >= 0 for n in numbers) and len(size) == len(stride)
+    if not isinstance(values, np.ndarray) or values.ndim != 1 or not whole or len(size) > 2:
+        raise WireError('an answer with a tensor of unusual form.')
+    last = offset + sum((n - 1) * s for n, s in zip(size, stride))
+    if 0 in size or last >= len(values) or np.prod(size, dtype=float) > len(values):
+        raise WireError('an answer with a tensor that reaches beyond its storage.')
+    steps = [s * values.itemsize for s in stride]
+    return np.lib.stride_tricks.as_strided(values[offset:], size, steps).copy()
 
 
-class _StorageReader(_Named):
-    """Reads the one object of torch's legacy format: a reference to a storage."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
-        self.names = {f'torch.{name}': code for name, code in STORAGES.items()}
-
-    def persistent_load(self, pid: Any) -> Any:
-        """Return dtype, key and length of a storage, in a shape that nothing else has."""
-        kind, dtype, key, _, count, view = pid
-        if kind != 'storage' or type(count) is not int or view is not None:
-            raise WireError('an answer with a storage of unusual form.')
-        return dtype, key, count
-
-
-def storage(data: Any) -> np.ndarray:
+def _storage(arguments: tuple[Any, ...]) -> np.ndarray:
     """Read a storage (N,) in torch's legacy format, as `torch.save` without zip writes it.
 
-    Five pickles: magic number, version, properties of the writing machine, the reference, the
-    list of keys; then, for the one key, the count as int64 and the numbers.
-
-    Raises:
-        WireError: It is of another format, or not one storage of numbers.
+    Five pickles: magic number, version, properties of the writing machine, a reference to the
+    storage, the list of keys; then, for the one key, the count as int64 and the numbers.
     """
+    (data,) = arguments
     if not isinstance(data, bytes):
         raise WireError(f'an answer with a storage of {type(data).__name__}.')
     file = io.BytesIO(data)
-    try:
-        magic, version, machine = (_StorageReader(file).load() for _ in range(3))
-        code, key, count = _StorageReader(file).load()
-        keys = _StorageReader(file).load()
-    except WireError:
-        raise
-    except Exception as error:  # a damaged pickle raises what comes
-        raise WireError(f'an answer with a damaged storage: {error}.') from error
-    written = (magic, version, machine.get('little_endian'), keys)
-    if written != (MAGIC, VERSION, True, [key]) or code not in STORAGES.values():
+    magic, version, machine = (pickles.read(file, {}) for _ in range(3))
+    code, key, count = pickles.read(file, dict.fromkeys(STORAGES, _nothing), _reference)
+    keys = pickles.read(file, {})
+    whole = isinstance(machine, dict) and machine.get('little_endian') is True
+    if not whole or (magic, version) != (MAGIC, VERSION) or keys != [key]:
         raise WireError('an answer with a storage of another format.')
     body = data[file.tell() :]
-    size = np.dtype(code).itemsize * count
-    if int.from_bytes(body[:8], 'little') != count or len(body) != 8 + size:
+    if int.from_bytes(body[:8], 'little') != count or len(body) != 8 + count * code.itemsize:
         raise WireError('an answer with a storage that is cut off.')
     return np.frombuffer(body, code, offset=8)
 
 
-def _load(data: bytes, reader: type[_Reader]) -> Any:
-    if len(data) > LIMIT:
-        raise WireError(f'an answer of {len(data)} bytes, expected at most {LIMIT}.')
-    try:
-        return reader(io.BytesIO(data)).load()
-    except WireError:
-        raise
-    except Exception as error:  # a damaged pickle raises what comes
-        raise WireError(f'a damaged answer: {type(error).__name__} {error}.') from error
+def _reference(pid: Any) -> tuple[np.dtype, str, int]:
+    """Return type, key and length of the storage that a persistent id names."""
+    kind, dtype, key, _, count, view = pid
+    if kind != 'storage' or type(key) is not str or type(count) is not int or view is not None:
+        raise WireError('an answer with a storage of unusual form.')
+    return np.dtype(STORAGES[dtype.name]), key, count
+
+
+def _nothing(arguments: Any) -> Any:
+    raise WireError('an answer that calls a class.')
+
+
+KNOWN: dict[str, pickles.Construct] = {
+    f'{HELPERS}.TimedAction': _nothing,  # instances only
+    'torch._utils._rebuild_tensor_v2': _tensor,
+    'torch.storage._load_from_bytes': _storage,
+    'collections.OrderedDict': lambda arguments: {},
+}
