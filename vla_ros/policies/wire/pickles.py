@@ -95,7 +95,7 @@ def _run(file: BinaryIO, known: Mapping[str, Construct], persistent: Construct |
             keys = [_as(str, key) for key in items[::2]]  # a nested tuple may take years to hash
             _as(dict, stack[-1]).update(zip(keys, items[1::2]))
         elif word in ('GLOBAL', 'STACK_GLOBAL'):
-            parts = value.split(' ') if word == 'GLOBAL' else [stack.pop(-2), stack.pop()]
+            parts = str(value).split(' ') if word == 'GLOBAL' else [stack.pop(-2), stack.pop()]
             name = '.'.join(_as(str, part) for part in parts)
             if name not in known:
                 raise WireError(f"a pickle that names '{name}', which is refused.")
