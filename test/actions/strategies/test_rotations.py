@@ -117,6 +117,24 @@ DELTAS = PolicySpec(
 )  # fmt: skip
 
 
+def test_two_chunks_that_write_a_rotation_in_both_ways_are_one_plan():
+    """Mixed as numbers, q and -q would be no rotation at all."""
+    pose = ActionSlice('tool_pose', 'm', rotation='quaternion_xyzw')
+    spec = replace(DELTAS, action=(pose, DELTAS.action[1]), strategy='weighted')
+    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, spec)
+    executor, home = Executor(codec, frozenset()), np.append(ROBOT.home, 0.04)
+    joints = JointState(0.0, home, np.zeros(8))
+    one = np.tile(codec.action(home), (10, 1))
+    one[::2, 3:7] *= -1.0
+    other = one * ([1.0] * 3 + [-1.0] * 4 + [1.0])
+    executor.send([ActionChunk(0.0, one, 0.1)], joints, 0.0, 0.0)
+    sent = executor.send([ActionChunk(0.43, other, 0.1)], joints, 0.43, 0.45)  # between steps
+    np.testing.assert_allclose(sent.trajectory.positions, np.tile(home, (10, 1)), atol=1e-4)
+    np.testing.assert_allclose(sent.mismatch, 0.0, atol=1e-9)
+    again = executor.prefix(0.8, 0.85)
+    np.testing.assert_allclose(np.abs(again.actions), np.abs(one[: len(again.actions)]), atol=1e-9)
+
+
 @pytest.mark.parametrize('name', ['latest', 'crossfade', 'ensemble', 'weighted'])
 def test_a_turn_about_the_vertical_goes_on_without_a_jump_in_the_joints(name):
     """Past yaw = pi, where Euler angles jump and either quaternion may come up."""
