@@ -26,7 +26,7 @@ WORDS = [
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of one small network; the published one has 2048, 18, 8, 1, 16384, 1152, 27, 4304, 14."""
+    """Of one small network."""
 
     width: int = 24
     layers: int = 2
@@ -41,9 +41,14 @@ class Sizes:
     expert_mlp: int = 32
     dimensions: int = 32  # of actions and states, padded
     horizon: int = 6
+    words: int = len(WORDS)
 
 
 SIZES = Sizes()
+PUBLISHED = Sizes(
+    width=2048, layers=18, heads=8, mlp=16384, vision_width=1152, vision_layers=27,
+    vision_mlp=4304, patch=14, image=224, expert=1024, expert_mlp=4096, horizon=50, words=257152,
+)  # fmt: skip
 
 
 def gemma(prefix: str, width: int, mlp: int, sizes: Sizes, adaptive: bool) -> dict:
@@ -98,7 +103,7 @@ def shapes(kind: str, sizes: Sizes = SIZES) -> dict[str, tuple[int, ...]]:
     root = 'paligemma_with_expert.'
     model = f'{root}paligemma.model.'
     found = {
-        f'{root}paligemma.lm_head.weight': (len(WORDS), sizes.width),
+        f'{root}paligemma.lm_head.weight': (sizes.words, sizes.width),
         f'{model}multi_modal_projector.linear.weight': (sizes.width, sizes.vision_width),
         f'{model}multi_modal_projector.linear.bias': (sizes.width,),
         **siglip(f'{model}vision_tower.vision_model.', sizes),
@@ -106,7 +111,7 @@ def shapes(kind: str, sizes: Sizes = SIZES) -> dict[str, tuple[int, ...]]:
     }
     if kind == 'pi0_fast':
         return found
-    found[f'{root}gemma_expert.lm_head.weight'] = (len(WORDS), sizes.expert)
+    found[f'{root}gemma_expert.lm_head.weight'] = (sizes.words, sizes.expert)
     expert = f'{root}gemma_expert.model.'
     found |= gemma(expert, sizes.expert, sizes.expert_mlp, sizes, kind == 'pi05')
     linear = {

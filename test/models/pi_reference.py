@@ -150,19 +150,26 @@ def prefix(w: Weights, images: Sequence[Tensor], words: Sequence[int]) -> Tensor
     return torch.cat([*(picture(w, image.double()) for image in images), spoken])
 
 
-def waves(time: Tensor, size: int) -> Tensor:
-    """Return sines, then cosines, of periods from 4 ms to 4 s, for times (T,)."""
-    period = 4e-3 * 1000.0 ** torch.linspace(0.0, 1.0, size // 2, dtype=torch.float64)
+def waves(time: Tensor, size: int, shortest: float, longest: float) -> Tensor:
+    """Return sines, then cosines, of periods from the shortest to the longest, for times (T,)."""
+    power = torch.linspace(0.0, 1.0, size // 2, dtype=torch.float64)
+    period = shortest * (longest / shortest) ** power
     angle = 2.0 * math.pi * time[:, None] / period
     return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1)
 
 
 def velocity(
-    kind: str, w: Weights, before: Tensor, state: Tensor | None, x: Tensor, time: Tensor
+    kind: str,
+    w: Weights,
+    before: Tensor,
+    state: Tensor | None,
+    x: Tensor,
+    time: Tensor,
+    periods: tuple[float, float] = (4e-3, 4.0),
 ) -> Tensor:
     """Return v (T, A) at times (T,), one for each step."""
     actions = affine(w, 'action_in_proj', x)
-    wave = waves(time, actions.shape[1])
+    wave = waves(time, actions.shape[1], *periods)
     blocks = [0] * len(before)
     if kind == 'pi05':
         cond = swish(affine(w, 'time_mlp_out', swish(affine(w, 'time_mlp_in', wave))))
@@ -187,6 +194,7 @@ def flow(
     noise: Tensor,
     steps: int = 10,
     known: Tensor | None = None,
+    periods: tuple[float, float] = (4e-3, 4.0),
 ) -> Tensor:
     """Return a chunk (T, A); its first steps are `known` where the network was trained so."""
     w = double(weights)
@@ -196,7 +204,7 @@ def flow(
         time = torch.full((len(x),), 1.0 - k / steps, dtype=torch.float64)
         if known is not None:
             x, time[:held] = torch.cat([known.double(), x[held:]]), 0.0
-        x = x - velocity(kind, w, before, state, x, time) / steps
+        x = x - velocity(kind, w, before, state, x, time, periods) / steps
     return x if known is None else torch.cat([known.double(), x[held:]])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pi_layout import SIZES, weights, WORDS
+from pi_layout import SIZES, weights
 from pi_reference import greedy
 import pytest
 import torch
@@ -17,10 +17,15 @@ PROMPT = [2, 40, 41, 42, 50, 99, 2]
 
 
 def build(seed: int) -> tuple[Pi0Fast, dict[str, torch.Tensor]]:
+    """Return the network and the tensors of its file, words so quiet that the layers decide."""
     tensors = weights('pi0_fast', seed)
-    named = standard_names(tensors)
+    head = 'paligemma_with_expert.paligemma.lm_head.weight'
+    tensors['untied'] = tensors[head]
+    tensors[head] = 0.03 * tensors[head].flip(0)
+    named = standard_names({k: v for k, v in tensors.items() if k != 'untied'})
     config = paligemma_config(named)
-    assert torch.equal(named[HEAD], named['vlm.language_model.embed_tokens.weight'])
+    assert torch.equal(named[HEAD], named['vlm.language_model.embed_tokens.weight'])  # tied
+    named[HEAD] = tensors['untied']
     return load(lambda: Pi0Fast(config), named, Path('case')), tensors
 
 
@@ -29,27 +34,19 @@ def pictures(count: int = 2) -> torch.Tensor:
     return 2.0 * torch.rand(count, 3, SIZES.image, SIZES.image, generator=rng) - 1.0
 
 
-@pytest.mark.parametrize('seed', [0, 1, 2])
+@pytest.mark.parametrize('seed', [2, 3, 9, 11])
 @pytest.mark.parametrize('cameras', [1, 2])
 def test_words_are_those_of_the_second_writing(seed, cameras):
     model, tensors = build(seed)
     want, lead = greedy(tensors, pictures(cameras), PROMPT, [], 9)
     assert lead > 1e-4  # else rounding might decide
+    assert len(set(want)) >= 5
     found = model.write(pictures(cameras), torch.tensor([PROMPT]), ends=(), limit=9)
     assert found == want
 
 
-def test_untied_words_are_chosen_by_the_output_layer():
-    model, tensors = build(0)
-    other = torch.randn(len(WORDS), SIZES.width, generator=torch.Generator().manual_seed(7))
-    model.lm_head.weight.data = other
-    want, _ = greedy({**tensors, 'untied': other}, pictures(), PROMPT, [], 9)
-    found = model.write(pictures(), torch.tensor([PROMPT]), ends=(), limit=9)
-    assert found == want != greedy(tensors, pictures(), PROMPT, [], 9)[0]
-
-
 def test_an_end_ends_and_what_was_there_is_encoded_once():
-    model, _ = build(1)
+    model, _ = build(3)
     lengths = []
     model.vlm.language_model.norm.register_forward_hook(
         lambda _, args, __: lengths.append(args[0].shape[1])

@@ -54,10 +54,10 @@ def resized(image: np.ndarray, size: int, kernel: str) -> np.ndarray:
     rows, columns = largest(image.shape[:2], size, kernel)
     across = weights(image.shape[1], columns, filter_, averages=averages)
     down = weights(image.shape[0], rows, filter_, averages=averages)
-    middle = np.einsum('ij,hjc->hic', across, image.astype(float))
+    middle = across @ image.astype(float)  # (H, columns, 3)
     if averages:
         middle = np.floor(middle + 0.5).clip(0.0, 255.0)
-    found = np.einsum('ij,jwc->iwc', down, middle).clip(0.0, 255.0)
+    found = np.tensordot(down, middle, 1).clip(0.0, 255.0)
     return np.floor(found + 0.5) if averages else found
 
 

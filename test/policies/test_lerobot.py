@@ -239,6 +239,14 @@ def spec_of(relative: str = 'absolute', gripper: bool = True) -> PolicySpec:
     return PolicySpec('p', 'smolvla', (), state, action if gripper else action[:1], 0.1, 5, 5)
 
 
+def test_statistics_of_several_robots_are_none_of_ours(new):
+    # The base model has those of actions only, under names that nothing asks for.
+    for name in (layout.BEFORE, layout.AFTER):
+        save_file({'so100.buffer.action.mean': np.zeros(8, np.float32)}, new / name)
+    with pytest.raises(CheckpointError, match=f'{layout.BEFORE} has no observation.state.mean'):
+        read_folder(new, 'smolvla', steps=[STEP])
+
+
 def test_a_policy_file_of_another_width_is_refused(new):
     folder = read_folder(new, 'smolvla', steps=[STEP])
     folder.require(spec_of(), 7)

@@ -8,14 +8,23 @@ from pathlib import Path
 import shutil
 
 import numpy as np
-from pi_cases import normal, observation, prompt, ROBOT, spec, spelled, STATS, write
-from pi_folders import write_fast
-from pi_layout import FAST, SIZES, TAIL, weights, WORDS
+from pi_cases import normal, observation, prompt, ROBOT, spec, spelled, STATS
+from pi_fast_case import (
+    answer,
+    BEGIN,
+    expected,
+    fast,
+    KIND,
+    LAYOUT,
+    number,
+    table,
+    text,
+    write_checkpoint,
+)
+from pi_layout import FAST, SIZES, WORDS
 from picture_oracle import letterbox
 import pytest
 from safetensors.torch import load_file, save_file
-from scipy.fft import dct, idct
-from tokenizers import Tokenizer
 import torch
 
 from vla_ros import paths
@@ -23,55 +32,11 @@ from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, PolicyError
 from vla_ros.policies.registry import create, statistics
 
-KIND, LAYOUT = 'pi0_fast', 'lerobot'
-BEGIN = ('Action', ':', '▁')
-
-
-def chunk() -> np.ndarray:
-    """Return rounded frequencies (T, 8), the higher the smaller."""
-    rng = np.random.default_rng(2)
-    size = 14.0 / (1.0 + np.arange(SIZES.horizon))[:, None]
-    return np.rint(size * rng.standard_normal((SIZES.horizon, 8))).astype(int)
-
-
-def text() -> str:
-    return ''.join(chr(code + 354) for code in chunk().ravel())
-
-
-def number(word: int) -> int:
-    """Return the number that PaliGemma has for a word of FAST."""
-    return len(WORDS) - 1 - TAIL - word
-
-
-def network(words: list[int]) -> dict[str, torch.Tensor]:
-    """Return weights that write a sequence of different words after <bos>.
-
-    The layers hardly matter; a word's output is its predecessor's embedding.
-    """
-    assert len(set(words)) == len(words)
-    tensors = weights(KIND)
-    for name in tensors:
-        if name.endswith(('o_proj.weight', 'down_proj.weight')):
-            tensors[name] *= 1e-3
-        if name.endswith('language_model.norm.weight'):
-            tensors[name] *= 0.0
-    root = 'paligemma_with_expert.paligemma.'
-    embedding = tensors[f'{root}lm_head.weight'].clone()
-    head = torch.zeros_like(embedding)
-    for word, after in zip([2, *words], words):
-        head[after] = embedding[word] / embedding[word].norm()
-    tensors[f'{root}lm_head.weight'] = head
-    tensors[f'{root}model.language_model.embed_tokens.weight'] = embedding
-    return {f'model.{name}': value for name, value in tensors.items()}
-
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory) -> Path:
-    """Return a checkpoint whose FAST writes the chunk in three words."""
-    folder = write(tmp_path_factory.mktemp('fast') / 'folder', KIND, LAYOUT, max_decoding_steps=12)
-    parts = [text()[k : k + 16] for k in (0, 16, 32)]
-    write_fast(folder / 'action_tokenizer', 5 * parts)
-    return folder
+    """Return a whole checkpoint."""
+    return write_checkpoint(tmp_path_factory.mktemp('fast') / 'folder')
 
 
 @pytest.fixture
@@ -79,33 +44,13 @@ def copy(whole, tmp_path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / 'copy'))
 
 
-def fast(folder: Path, content: str) -> list[int]:
-    bpe = Tokenizer.from_file(str(folder / 'action_tokenizer' / 'tokenizer.json'))
-    return [number(word) for word in bpe.encode(content).ids]
-
-
-def answer(folder: Path, words: list[int], obs=None, **changes):
-    save_file(network(words), folder / 'model.safetensors')
-    policy = create(spec(KIND, folder, **changes), ROBOT)
-    policy.reset('', seed=1)
-    return policy, policy.infer(obs or observation())
-
-
-def table(*words: str) -> list[int]:
-    return [WORDS.index(word) for word in words]
-
-
 @pytest.mark.parametrize('end', ['|', '<eos>'])
 def test_a_written_chunk_is_decoded_into_radians(copy, end):
     words = fast(copy, text())
     assert len(words) == 3
     policy, found = answer(copy, [*table(*BEGIN), *words, *table(end)])
-    normalised = idct(chunk() / 10.0, axis=0, norm='ortho')
-    want = normal(KIND, LAYOUT, normalised, 'actions', back=True)
+    want = expected()
     np.testing.assert_allclose(found.actions, want, atol=1e-6)
-    np.testing.assert_allclose(
-        np.rint(dct(normalised, axis=0, norm='ortho') * 10.0), chunk(), atol=1e-9
-    )
     assert (found.stamp, found.step) == (1.0, 0.1)
     assert set(found.timings) == {'preprocess', 'inference'}
     assert policy.offers == frozenset()

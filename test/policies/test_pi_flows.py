@@ -24,12 +24,13 @@ import pytest
 from safetensors.torch import load_file, save_file
 import torch
 
-from vla_ros import paths
+from vla_ros import config, paths
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import PolicyError
+from vla_ros.fit import check
 from vla_ros.policies import flow as core
 from vla_ros.policies.registry import create, statistics
-from vla_ros.spec import ImageSpec
+from vla_ros.spec import ImageSpec, PolicySpec
 from vla_ros.types import ChunkPrefix, Frame, Guidance
 
 # Levels of 255 may be rounded up here and down there.
@@ -240,6 +241,19 @@ def test_older_names_of_the_time_are_known(tmp_path):
         np.testing.assert_allclose(found, expected(kind, 'openpi', observation(), 5), atol=3e-3)
 
 
+@pytest.mark.parametrize('kind', ['pi0', 'pi05'])
+def test_the_periods_of_time_are_those_of_the_folder(tmp_path, kind):
+    obs = observation()
+    folder = write(tmp_path / kind, kind, 'lerobot', min_period=0.05, max_period=2.0)
+    images, words, state, noise = inputs(kind, 'lerobot', obs, 5)
+    chunk = flow(kind, weights(kind), images, words, state, noise, periods=(0.05, 2.0)).numpy()
+    want = normal(kind, 'lerobot', chunk[:, :8], 'actions', back=True)
+    np.testing.assert_allclose(
+        answer(create(spec(kind, folder), ROBOT), obs).actions, want, atol=1e-4
+    )
+    assert np.abs(want - expected(kind, 'lerobot', obs, 5)).max() > 1e-2
+
+
 def test_a_prompt_of_the_longest_kind_is_refused(tmp_path):
     policy = create(spec('pi0', write(tmp_path / 'pi0', 'pi0', 'openpi')), ROBOT)
     answer(policy, observation('x' * 46))
@@ -254,3 +268,44 @@ def test_an_observation_that_cannot_be_used_is_refused(policy):
     short = replace(obs.joints, position=np.zeros(3), velocity=np.zeros(3))
     with pytest.raises(PolicyError, match='expected'):
         answer(policy, replace(obs, joints=short))
+
+
+def test_the_state_may_be_left_out_of_the_prompt(tmp_path):
+    obs = observation()
+    folder = write(tmp_path / 'pi05', 'pi05', 'openpi')
+    policy = create(spec('pi05', folder, options={'state_in_prompt': False}), ROBOT)
+    images, _, state, noise = inputs('pi05', 'openpi', obs, 5)
+    words = prompt('pi0', 'openpi', obs.instruction, state.numpy())
+    chunk = flow('pi05', weights('pi05'), images, words, None, noise).numpy()
+    want = normal('pi05', 'openpi', chunk[:, :8], 'actions', back=True)
+    np.testing.assert_allclose(answer(policy, obs).actions, want, atol=3e-3)
+
+
+@pytest.mark.parametrize('kind', ['pi0', 'pi05'])
+def test_the_policy_file_of_a_family_runs_with_a_small_checkpoint(tmp_path, kind):
+    whole = config.load(paths.find('policies', kind), PolicySpec)
+    assert check(ROBOT, whole) == []
+    folder = write(tmp_path / kind, kind, 'openpi')
+    small = replace(
+        whole,
+        images=tuple(replace(image, size=SIZES.image) for image in whole.images),
+        checkpoint=str(folder),
+        device='cpu',
+        dtype='float32',
+        horizon=SIZES.horizon,
+        replan_steps=3,
+    )
+    obs = observation()
+    policy = create(small, ROBOT)
+    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, small)
+    chunk = answer(policy, obs)
+    path = codec.decode(chunk, obs.joints)
+    moved = np.cumsum(3.0 * chunk.actions[:, :7], axis=0) * whole.step  # velocities
+    np.testing.assert_allclose(
+        path.positions[:, :-1], obs.joints.position[:-1] + moved, atol=1e-9
+    )
+    assert set(path.positions[:, -1]) <= {ROBOT.gripper.closed, ROBOT.gripper.open}
+
+
+def test_the_policy_file_of_pi0_fast_fits_the_arm():
+    assert check(ROBOT, config.load(paths.find('policies', 'pi0_fast'), PolicySpec)) == []

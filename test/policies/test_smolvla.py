@@ -229,6 +229,23 @@ def test_from_the_registry_to_joint_positions(policy, observation):
     np.testing.assert_allclose(path.times, 0.1 * np.arange(1, HORIZON + 1))
 
 
+def test_eight_bits_give_nearly_the_same_and_say_their_error(folder, policy, observation, caplog):
+    spec = spec_of(folder)
+    spec = replace(spec, options={**spec.options, 'weights': 'int8'})
+    with caplog.at_level('INFO'):
+        small = create(spec, ROBOT)
+    # 2 vision layers of 6 linear ones, 4 layers of 7 in the VLM and in the expert
+    assert '68 layers in int8' in caplog.text and 'relative error of their weights' in caplog.text
+    gap = np.abs(answer(small, observation) - answer(policy, observation)).max()
+    assert 1e-6 < gap < 0.02
+    guided = answer(small, observation, ChunkPrefix(
+        answer(policy, observation)[:4], 2, 2, Guidance('exact')
+    ))  # fmt: skip
+    assert np.isfinite(guided).all()
+    with pytest.raises(ConfigError, match="unknown weights 'int4'.*Known: int8"):
+        create(replace(spec, options={**spec.options, 'weights': 'int4'}), ROBOT)
+
+
 def write_adapter(folder) -> dict[str, torch.Tensor]:
     """Write an adapter of some of the expert's weights; return the weights with it."""
     folder.mkdir()
@@ -385,9 +402,13 @@ WRONG = {
     'option': ({'options': {'tokeniser': 'x'}}, UnknownNameError, "Did you mean 'tokenizer'"),
     'kind of option': ({'options': {'tokenizer': 3}}, ConfigError, 'tokenizer'),
     'unknown VLM': ({'options': {}}, CheckpointError, "'Some/TinyVLM', whose sizes .* 'options:"),
+    'device that is not there': (
+        {'device': 'cuda:77'}, PolicyError, "to device 'cuda:77': .* such as 'cpu'",
+    ),
+    'no device': ({'device': 'gpu'}, PolicyError, "moved to device 'gpu'"),
     'no checkpoint': ({'checkpoint': None}, CheckpointError, "add 'checkpoint:'"),
     'no folder': ({'checkpoint': '/nowhere'}, CheckpointError, 'is not a folder'),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize('name', WRONG)

@@ -20,10 +20,7 @@ class Drive:
         self.world = world or World()
         self.q = np.append(robot.home, 0.04)
         safety.reset(self.q)
-        self.plan, self.now = (
-            Plan(len(robot.joint_names)),
-            100.0,
-        )
+        self.plan, self.now = Plan(len(robot.joint_names)), 100.0
         self.plan.reset(self.now - DT)
         self.results, self.off_path = [], []
 

@@ -19,7 +19,7 @@ from vla_ros.bench.invariance import Invariance
 from vla_ros.safety import SafetyFilter
 
 TICKS = 400  # of an episode
-MOST = 80  # episodes before a mutant counts as harmless
+MOST = 40  # episodes before a mutant counts as harmless
 
 
 def with_limits(name: str, factor: float) -> Callable:
@@ -113,7 +113,7 @@ MUTANTS = (
 
 def first_harm(robot, config, make, most=MOST):
     """Return the first violation that is a matter of safety, None if there is none."""
-    run = Invariance(robot, [config], 11, make)
+    run = Invariance(robot, [config], 7, make)
     for number in range(most):
         for violation in run.episode(number, TICKS).violations:
             if violation.what != JERK:

@@ -51,6 +51,8 @@ UNUSED = (
     'model.vlm_with_expert.vlm.model.text_model.norm.weight',
 )
 
+STACKS = ('vision_model', 'text_model', 'lm_expert')  # where nearly all weights are
+
 
 def renamed(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of a LeRobot checkpoint by the names of `SmolVLA`."""

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open, SafetensorError
 
+from vla_ros import paths
 from vla_ros.errors import CheckpointError, ShapeError, UnknownNameError
-from vla_ros.policies.loading import read_json, require_equal, WEIGHTS
+from vla_ros.policies.loading import checkpoint, read_json, require_equal, WEIGHTS
 from vla_ros.spec import PolicySpec, width
 from vla_ros.statistics import Bounds, Identity, MeanStd, Statistics
 
@@ -127,6 +128,18 @@ def read_folder(
     return LeRobotFolder(
         path, config, sizes[STATE], sizes[ACTION], cameras, state, action, relative
     )
+
+
+def described(spec: PolicySpec) -> Path:
+    """Return the folder whose configuration and statistics count for a policy file.
+
+    It is that of the LoRA adapter where LeRobot wrote them beside it: the checkpoint's are of the
+    data that the adapter was not trained on.
+    """
+    lora = spec.options.get('lora')
+    if lora is not None and (paths.share() / str(lora) / CONFIG).is_file():
+        return paths.share() / str(lora)
+    return checkpoint(spec)
 
 
 def find_tokenizer(folder: Path, given: Path | None, source: str) -> Path:

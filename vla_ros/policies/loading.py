@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.initialization import no_init_weights
 
 from vla_ros import paths
-from vla_ros.errors import CheckpointError
+from vla_ros.errors import CheckpointError, PolicyError
 from vla_ros.spec import PolicySpec
 
 WEIGHTS = 'model.safetensors'
@@ -126,6 +126,7 @@ def load(
 
     Raises:
         CheckpointError: A tensor is missing, of no use or of another shape.
+        PolicyError: There is no such device.
     """
     with no_init_weights():
         network = build()
@@ -150,7 +151,22 @@ def load(
             )
     # Not `network.to(dtype)`: it would round what is computed, such as the waves of positions.
     network.load_state_dict({name: v.to(dtype) for name, v in tensors.items()}, assign=True)
-    return network.to(device).eval().requires_grad_(False)
+    return placed(network, device).eval().requires_grad_(False)
+
+
+def placed(network: Network, device: str) -> Network:
+    """Return a network moved to a device.
+
+    Raises:
+        PolicyError: There is no such device, or too little memory on it.
+    """
+    try:
+        return network.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch was built without it, or names it not
+        raise PolicyError(
+            f"the network cannot be moved to device '{device}': {error} Choose another 'device:' "
+            "in the policy file, such as 'cpu'."
+        ) from error
 
 
 def load_pretrained(cls: type[Network], folder: Path, **options: Any) -> Network:
@@ -166,7 +182,7 @@ def load_pretrained(cls: type[Network], folder: Path, **options: Any) -> Network
             or of another shape.
     """
     try:
-        model, info = cls.from_pretrained(  # type: ignore[attr-defined]
+        model, info = cls.from_pretrained(
             folder,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # named below
@@ -206,7 +222,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     for word in ('<bos>', '<eos>'):
         if word not in known:
             raise CheckpointError(f'{path} has no {word}; it is not the tokenizer of PaliGemma.')
-    tokenizer.bos_token, tokenizer.eos_token = '<bos>', '<eos>'
     return tokenizer
 
 

@@ -15,6 +15,7 @@ from vla_ros.policies.base import pictures_of
 from vla_ros.policies.loading import checkpoint, require_equal
 from vla_ros.policies.prismatic import PrismaticFolder
 from vla_ros.policies.rlds_pictures import centre_crop, jpeg, lanczos3
+from vla_ros.policies.weights import WeightOptions
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec, width
 from vla_ros.statistics import Bounds, Identity
@@ -28,13 +29,14 @@ RESIZES = (
 
 
 @dataclass(frozen=True)
-class OpenVlaOptions:
+class OpenVlaOptions(WeightOptions):
     """What a policy file may set under `options`."""
 
     resize: str = 'bicubic'  # a word of RESIZES
     centre_crop: bool = False  # for models that were fine-tuned with random crops
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.resize not in RESIZES:
             raise UnknownNameError('resize', self.resize, RESIZES)
 
@@ -64,7 +66,7 @@ class OpenVla:
             ('horizon', spec.horizon, 1),
             ('action dimensions', width(spec.action, robot.dof), self._stats.width),
         ))  # fmt: skip
-        self._model = folder.model(spec)
+        self._model = folder.model(spec, self._options)
 
     @staticmethod
     def statistics(spec: PolicySpec) -> tuple[Identity, Bounds]:

@@ -21,6 +21,7 @@ from vla_ros.policies.loading import checkpoint, load, require_equal
 from vla_ros.policies.oft_files import find_component, read_component, read_vision
 from vla_ros.policies.prismatic import PrismaticFolder
 from vla_ros.policies.rlds_pictures import centre_crop, jpeg, lanczos3
+from vla_ros.policies.weights import WeightOptions
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec, width
 from vla_ros.statistics import Bounds, Identity
@@ -34,13 +35,14 @@ EPSILON = 1e-8  # added to their difference
 
 
 @dataclass(frozen=True)
-class OpenVlaOftOptions:
+class OpenVlaOftOptions(WeightOptions):
     """What a policy file may set under `options`; no file of a checkpoint tells it."""
 
     normalization: str = 'bounds_q99'  # a word of NORMALIZATIONS
     centre_crop: bool = True  # for models that were trained with random crops
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.normalization not in NORMALIZATIONS:
             raise UnknownNameError('normalization', self.normalization, NORMALIZATIONS)
 
@@ -77,7 +79,7 @@ class OpenVlaOft:
                 'which this adapter cannot run; choose a checkpoint trained by L1 regression.'
             )
         vision = find_component(folder.path, 'vision_backbone')
-        self._model = folder.model(spec, read_vision(vision) if vision else None)
+        self._model = folder.model(spec, self._options, read_vision(vision) if vision else None)
         self._head = self._component('action_head', RegressionHead, self._action_stats.width)
         self._projector = None
         if find_component(folder.path, 'proprio_projector') or spec.state:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PaliGemmaConfig, PI0Config, PI0ForConditionalGeneration
 
+from vla_ros.errors import CheckpointError
 from vla_ros.models.pi0_sampler import Pi0Velocity
 from vla_ros.models.pi_weights import (
     gemma_config,
@@ -19,7 +20,7 @@ from vla_ros.models.pi_weights import (
 from vla_ros.models.sampler import Velocity
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy, padded
-from vla_ros.policies.loading import checkpoint, load, load_pretrained, read_tensors
+from vla_ros.policies.loading import checkpoint, load, load_pretrained, placed
 from vla_ros.policies.pi_layout import (
     Family,
     find_layout,
@@ -62,12 +63,17 @@ class Pi0(FlowPolicy):
         folder = checkpoint(spec)
         dtype = getattr(torch, spec.dtype)
         if find_layout(folder, FAMILY) == 'transformers':
+            if options.lora is not None:
+                raise CheckpointError(
+                    f'{folder} is in the layout of transformers, in which adapters are not read: '
+                    "merge it with peft, or leave 'lora' out of the policy file."
+                )
             model = load_pretrained(PI0ForConditionalGeneration, folder, dtype=dtype)
             size = model.config.vlm_config.vision_config.image_size
             self._given = read(spec, FAMILY, robot.dof, size, options)
-            self._model = model.to(spec.device)
+            self._model = placed(model, spec.device)
         else:
-            tensors = standard_names(read_tensors(folder))
+            tensors = standard_names(options.read(folder))
             vlm = paligemma_config(tensors)
             size = vlm.vision_config.image_size
             self._given = read(spec, FAMILY, robot.dof, size, options)
@@ -79,6 +85,7 @@ class Pi0(FlowPolicy):
                 dtype=dtype,
                 device=spec.device,
             )
+        options.round(self._model, ('model',), folder)
         super().__init__(
             spec,
             robot,

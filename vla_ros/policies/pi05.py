@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -17,7 +18,7 @@ from vla_ros.models.pi_weights import (
 from vla_ros.models.sampler import Velocity
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy
-from vla_ros.policies.loading import checkpoint, load, read_tensors
+from vla_ros.policies.loading import checkpoint, load
 from vla_ros.policies.pi_layout import (
     Family,
     find_layout,
@@ -44,6 +45,14 @@ FAMILY = Family(
 UNUSED = (HEAD, 'state_proj.weight', 'state_proj.bias')
 
 
+@dataclass(frozen=True)
+class Pi05Options(PiOptions):
+    """What a policy file may say under `options:`."""
+
+    # Whether the prompt tells the state: openpi's discrete_state_input, off in pi05_libero.
+    state_in_prompt: bool = True
+
+
 class Pi05Policy(FlowPolicy):
     """Flow matching; the time modulates the norms of the action expert."""
 
@@ -55,12 +64,12 @@ class Pi05Policy(FlowPolicy):
                 says otherwise.
             UnknownNameError: There is no such unnorm_key, slot or option.
         """
-        options = spec.read_options(PiOptions)
+        options = self._options = spec.read_options(Pi05Options)
         folder = checkpoint(spec)
         find_layout(folder, FAMILY)
         tensors = {
             name.replace('action_time_mlp_', 'time_mlp_'): value
-            for name, value in standard_names(read_tensors(folder)).items()
+            for name, value in standard_names(options.read(folder)).items()
             if name not in UNUSED
         }
         vlm = paligemma_config(tensors)
@@ -76,6 +85,7 @@ class Pi05Policy(FlowPolicy):
         self._model = load(
             lambda: Pi05(config), tensors, folder, dtype=self._dtype, device=spec.device
         )
+        options.round(self._model, ('vlm', 'expert'), folder)
         super().__init__(
             spec,
             robot,
@@ -98,7 +108,9 @@ class Pi05Policy(FlowPolicy):
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
         """Turn an observation into inputs; what is returned encodes them."""
         pixels = self._given.letterbox(pictures_of(obs, self._given.images))
-        words = prompt(self._given, obs.instruction, self._state(obs.joints))
+        state = self._state(obs.joints)
+        told = state if self._options.state_in_prompt else None
+        words = prompt(self._given, obs.instruction, told)
         pixel_values = torch.from_numpy(pixels).to(self._dtype)
         return lambda: Pi05Velocity(
             self._model,
@@ -108,7 +120,9 @@ class Pi05Policy(FlowPolicy):
         )
 
 
-def prompt(given: PiCheckpoint, instruction: str, state: Array) -> list[int]:
-    """Return the numbers of a prompt's words, of a normalised state (S,)."""
+def prompt(given: PiCheckpoint, instruction: str, state: Array | None) -> list[int]:
+    """Return the numbers of a prompt's words; it tells a normalised state (S,) if given one."""
+    if state is None:
+        return given.words(cleaned(instruction), '\n')
     told = state_words(given.told(state))
     return given.words(f'Task: {cleaned(instruction)}, State: {told};\nAction: ')

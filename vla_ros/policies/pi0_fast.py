@@ -20,7 +20,7 @@ from vla_ros.errors import CheckpointError, PolicyError
 from vla_ros.models.pi0_fast import Pi0Fast
 from vla_ros.models.pi_weights import EMBEDDING, HEAD, paligemma_config, standard_names
 from vla_ros.policies.base import pictures_of
-from vla_ros.policies.loading import checkpoint, load, read_json, read_tensors
+from vla_ros.policies.loading import checkpoint, load, read_json
 from vla_ros.policies.pi_layout import Family, find_layout, PiOptions, read, read_statistics
 from vla_ros.policies.prompts import cleaned, state_words
 from vla_ros.robot import RobotSpec
@@ -62,7 +62,7 @@ class Pi0FastPolicy:
         options = spec.read_options(Pi0FastOptions)
         folder = checkpoint(spec)
         find_layout(folder, FAMILY)
-        tensors = standard_names(read_tensors(folder))
+        tensors = standard_names(options.read(folder))
         if EMBEDDING in tensors:  # tied weights are saved once, under either name
             tensors.setdefault(HEAD, tensors[EMBEDDING])
         config = paligemma_config(tensors)
@@ -73,6 +73,7 @@ class Pi0FastPolicy:
         self._model = load(
             lambda: Pi0Fast(config), tensors, folder, dtype=self._dtype, device=spec.device
         )
+        options.round(self._model, ('vlm',), folder)
         self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
         place = paths.share() / (options.action_tokenizer or folder / 'action_tokenizer')
         self._bpe, self._fast = _read_fast(place, spec.horizon, width(spec.action, robot.dof))

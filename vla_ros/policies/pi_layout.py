@@ -16,7 +16,7 @@ import numpy as np
 
 from vla_ros import paths
 from vla_ros.errors import CheckpointError, ConfigError, UnknownNameError
-from vla_ros.policies.lerobot import CONFIG, find_tokenizer, read_folder
+from vla_ros.policies.lerobot import CONFIG, described, find_tokenizer, read_folder
 from vla_ros.policies.loading import (
     checkpoint,
     INDEX,
@@ -28,6 +28,7 @@ from vla_ros.policies.loading import (
 from vla_ros.policies.pi_statistics import openpi_statistics, PROCESSOR, transformers_statistics
 from vla_ros.policies.pictures import Letterbox
 from vla_ros.policies.prompts import Words
+from vla_ros.policies.weights import WeightOptions
 from vla_ros.spec import ImageSpec, PolicySpec, width
 from vla_ros.statistics import Statistics
 from vla_ros.types import Array
@@ -56,7 +57,7 @@ class Family:
 
 
 @dataclass(frozen=True)
-class PiOptions:
+class PiOptions(WeightOptions):
     """What a policy file may say under `options:`."""
 
     tokenizer: str | None = None  # folder of tokenizer.json, as `checkpoint:`; None: within that
@@ -127,7 +128,9 @@ def read_statistics(spec: PolicySpec, family: Family) -> tuple[Statistics, Stati
         return openpi_statistics(folder, spec.unnorm_key, quantiles=family.quantiles)
     if layout == 'transformers':
         return transformers_statistics(folder)
-    found = read_folder(folder, family.kind, steps=family.steps, unnorm_key=spec.unnorm_key)
+    found = read_folder(
+        described(spec), family.kind, steps=family.steps, unnorm_key=spec.unnorm_key
+    )
     return found.state, found.action
 
 
@@ -186,9 +189,11 @@ def _read_lerobot(
     Up to 0.4 it padded pictures in [0, 1] with -1, which made bars of -3, and told the state with
     its padding in the prompt. `use_relative_actions` in config.json tells later versions.
     """
-    found = read_folder(folder, family.kind, steps=family.steps, unnorm_key=spec.unnorm_key)
+    found = read_folder(
+        described(spec), family.kind, steps=family.steps, unnorm_key=spec.unnorm_key
+    )
     found.require(spec, dof)
-    config, path = found.config, folder / CONFIG
+    config, path = found.config, found.path / CONFIG
     for name in ('use_visual_memory', 'use_proprioceptive_memory'):
         if config.get(name):
             raise CheckpointError(

@@ -50,7 +50,7 @@ def openpi_statistics(
         UnknownNameError: There is no such unnorm_key.
     """
     path = _norm_stats(folder, unnorm_key)
-    table, found = read_json(path).get('norm_stats'), []
+    table, found = read_json(path).get('norm_stats', {}), []
     names = ('q01', 'q99') if quantiles else ('mean', 'std')
     cls = Bounds if quantiles else MeanStd
     for key in ('state', 'actions'):

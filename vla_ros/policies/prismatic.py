@@ -19,7 +19,8 @@ from vla_ros.actions.bins import ActionBins
 from vla_ros.errors import CheckpointError, ShapeError, UnknownNameError
 from vla_ros.models.prismatic import llama_config, Prismatic, PrismaticShape
 from vla_ros.models.vit import FAMILIES, VitShape
-from vla_ros.policies.loading import load, read_json, read_tensors, require_files
+from vla_ros.policies.loading import load, read_json, require_files
+from vla_ros.policies.weights import WeightOptions
 from vla_ros.spec import PolicySpec
 from vla_ros.statistics import Bounds
 from vla_ros.types import Image
@@ -117,17 +118,23 @@ class PrismaticFolder:
                 'copy the file again.'
             ) from error
 
-    def model(self, spec: PolicySpec, vision: Mapping[str, Tensor] | None = None) -> Prismatic:
+    def model(
+        self,
+        spec: PolicySpec,
+        options: WeightOptions,
+        vision: Mapping[str, Tensor] | None = None,
+    ) -> Prismatic:
         """Load the network.
 
         Args:
             spec: Says device and dtype.
+            options: Of the policy file.
             vision: Tensors of a vision backbone with FiLM, which replaces the folder's own.
 
         Raises:
             CheckpointError: The weights are missing, damaged or of another model.
         """
-        tensors = read_tensors(self.path)
+        tensors = options.read(self.path)
         if vision is not None:
             tensors = {k: v for k, v in tensors.items() if not k.startswith(VISION)}
             tensors |= {VISION + key: value for key, value in vision.items()}
@@ -143,13 +150,15 @@ class PrismaticFolder:
                 for key, value in tensors.items()
                 if not (key.startswith(prefix) and vit.unused(key.removeprefix(prefix)))
             }
-        return load(
+        network = load(
             partial(Prismatic, shape),
             tensors,
             self.path,
             dtype=getattr(torch, spec.dtype),
             device=spec.device,
         )
+        options.round(network, ('vision_backbone', 'language_model.model'), self.path)
+        return network
 
     def _statistics(self) -> tuple[Path, Mapping[str, Any]]:
         """Return the statistics of every data set and the file they stand in."""

@@ -13,27 +13,36 @@ from transformers import PreTrainedTokenizerFast, SmolVLMConfig
 from vla_ros import paths
 from vla_ros.errors import CheckpointError
 from vla_ros.models.sampler import Velocity
-from vla_ros.models.smolvla import renamed, SmolVLA, SmolVLAConfig, SmolVLAVelocity, VLMS
+from vla_ros.models.smolvla import (
+    renamed,
+    SmolVLA,
+    SmolVLAConfig,
+    SmolVLAVelocity,
+    STACKS,
+    VLMS,
+)
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy, padded
 from vla_ros.policies.lerobot import (
     CONFIG,
+    described,
     find_tokenizer,
     LeRobotFolder,
     OLD_PREFIXES,
     read_folder,
 )
-from vla_ros.policies.loading import checkpoint, load, read_json, read_tensors, require_equal
-from vla_ros.policies.lora import adapted
+from vla_ros.policies.loading import checkpoint, load, read_json, require_equal
 from vla_ros.policies.pi_layout import arranged
 from vla_ros.policies.pictures import Letterbox
+from vla_ros.policies.weights import WeightOptions
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
 from vla_ros.statistics import Statistics
 from vla_ros.types import Observation
 
 NEWLINE = 'smolvla_new_line_processor'  # LeRobot's step that ends the words
-# What a checkpoint may ask for and is not here, and the value that asks for nothing.
+# What a checkpoint may ask for that is not implemented, and the value that asks for nothing.
+# prefix_length, pad_language_to and empty_cameras add padding that nobody sees: left out.
 REFUSED: Mapping[str, Any] = {
     'adapt_to_pi_aloha': False,
     'use_delta_joint_actions_aloha': False,
@@ -43,12 +52,11 @@ REFUSED: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class SmolVLAOptions:
+class SmolVLAOptions(WeightOptions):
     """What a policy file may say under `options:`; folders as `checkpoint:`."""
 
     tokenizer: str | None = None  # folder of tokenizer.json; None: in the checkpoint
     vlm: str | None = None  # folder of the VLM's config.json; None: the VLM is known by its name
-    lora: str | None = None  # folder of an adapter; what else it holds goes before the checkpoint
 
 
 class SmolVLAPolicy(FlowPolicy):
@@ -84,9 +92,7 @@ class SmolVLAPolicy(FlowPolicy):
         require_equal(spec, path, [('horizon', spec.horizon, config.horizon)])
         self._images = arranged(spec, path, folder.cameras, optional=(), size=side)
         self._tokenizer = _tokenizer(path, table, options, config.vlm.text_config.vocab_size)
-        tensors = read_tensors(path)
-        if options.lora is not None:
-            tensors = adapted(tensors, paths.share() / options.lora)
+        tensors = options.read(path)
         weights = {n: v for n, v in tensors.items() if not n.startswith(OLD_PREFIXES)}
         self._model = load(
             lambda: SmolVLA(config),
@@ -95,6 +101,7 @@ class SmolVLAPolicy(FlowPolicy):
             dtype=getattr(torch, spec.dtype),
             device=spec.device,
         )
+        options.round(self._model, STACKS, path)
         self._letterbox = Letterbox(side, 'bilinear', sides='left-top')
         super().__init__(
             spec,
@@ -132,12 +139,7 @@ class SmolVLAPolicy(FlowPolicy):
 
 
 def _folder(spec: PolicySpec) -> LeRobotFolder:
-    """Read the checkpoint's configuration and statistics, or those of its adapter's own data."""
-    folder = checkpoint(spec)
-    lora = spec.read_options(SmolVLAOptions).lora
-    if lora is not None and (paths.share() / lora / CONFIG).is_file():
-        folder = paths.share() / lora
-    return read_folder(folder, 'smolvla', steps=(NEWLINE,), unnorm_key=spec.unnorm_key)
+    return read_folder(described(spec), 'smolvla', steps=(NEWLINE,), unnorm_key=spec.unnorm_key)
 
 
 def _network(path: Path, table: Mapping[str, Any], options: SmolVLAOptions) -> SmolVLAConfig:
