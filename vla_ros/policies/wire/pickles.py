@@ -62,7 +62,7 @@ def read(
 def _run(file: BinaryIO, known: Mapping[str, Construct], persistent: Construct | None) -> Any:
     stack: list[Any] = []
     marks: list[int] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
 
     def marked() -> list[Any]:
         """Take what lies above the last mark."""
