@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicHermiteSpline
 
-from vla_ros.actions import Phase, Plan, Timeline, Verdict
+from vla_ros.actions import curve, Phase, Plan, Timeline, Verdict
+from vla_ros.actions.join import LONGEST
+from vla_ros.actions.plan import STANDS
+from vla_ros.actions.timeline import GENTLE, SHORTEST
 from vla_ros.types import Trajectory
 
 STEP = 0.1  # [s]
@@ -67,12 +70,14 @@ def test_the_gripper_is_held_and_never_interpolated():
 
 
 @pytest.mark.parametrize('velocities', [True, False])
-def test_overlapping_chunks_keep_the_old_points_before_the_new_ones(velocities):
+def test_the_old_curve_stays_up_to_its_last_point_before_the_new_ones(velocities):
     old = chunk(0.0, velocities=velocities)
     new = chunk(0.2, first=1.0, velocities=velocities)  # its first point is due at 0.3
-    timeline = laid(old, new)
-    assert timeline.sample(0.15).position[0] == pytest.approx(0.15, abs=1e-9)
-    assert timeline.sample(0.3).position[0] == pytest.approx(1.1)
+    timeline = laid(old, new, phi=0.12)
+    for phi in (0.12, 0.15, 0.2):
+        assert timeline.sample(phi).position[0] == pytest.approx(phi, abs=1e-9)
+    assert timeline.sample(0.3).position[0] < 1.0  # a join lasts SHORTEST
+    assert timeline.sample(0.2 + SHORTEST).position[0] == pytest.approx(1.2)
     assert timeline.sample(0.55).position[0] == pytest.approx(1.35)
     assert timeline.end == pytest.approx(0.7)
     assert timeline.stamp == 0.2 and timeline.phi_at_stamp == 0.2
@@ -85,15 +90,69 @@ def test_a_point_that_rounding_puts_just_before_a_new_one_is_no_jump():
     assert timeline.pieces.fastest.max() < 20.0
 
 
-@given(st.floats(1e-9, STEP), st.floats(-0.3, 0.3))
-def test_a_jump_at_a_seam_takes_half_a_step_at_least(late, jump):
-    """A new chunk begins elsewhere: the piece between is no cliff, at which the clock stands."""
-    timeline = laid(chunk(0.0, slope=0.0))
-    second = chunk(0.05, first=jump, slope=0.0, start=0.2 + late)
-    assert timeline.accept(second, 0.05, 0.3, 0.1).ok
-    due = timeline.pieces.due
-    assert np.diff(due).min() >= 0.5 * STEP - 1e-12
-    assert timeline.pieces.fastest[:, 0].max() <= 1.5 * abs(jump) / (0.5 * STEP) + 1e-9
+@given(
+    st.floats(0.0, 0.8), st.floats(-0.3, 0.3), st.floats(0.0, 0.6), st.lists(
+        st.floats(-0.2, 0.2), min_size=1, max_size=12
+    ),
+)  # fmt: skip
+@settings(deadline=None)
+def test_a_new_chunk_is_joined_without_a_jump_of_acceleration(phi, jump, ahead, ways):
+    """Wherever the clock is and wherever the new chunk begins, up to its last point."""
+    timeline = laid(chunk(0.0))
+    now = timeline.pieces
+    times = ahead + STEP * np.arange(1, len(ways) + 1)
+    positions = np.stack([jump + np.cumsum(ways), np.zeros(len(ways))], axis=1)
+    answer = timeline.accept(Trajectory(0.01, times, positions), phi, 1.0, phi)
+    assert answer.ok
+    new = timeline.pieces
+    if phi >= now.due[0]:
+        before, after = (curve.state(p.due, p.points, p.cubics, phi)[:, 0] for p in (now, new))
+        np.testing.assert_allclose(after, before, atol=1e-7)
+    w = np.diff(new.due)
+    ends = [curve.moved(c, x) for c, x in zip(new.cubics, w)]
+    for end, start in zip(ends, new.cubics[1:]):
+        np.testing.assert_allclose(end[:3, 0], start[:3, 0], atol=1e-5)
+    if len(ends):
+        assert ends[-1][0, 0] == pytest.approx(new.points[-1, 0], abs=1e-9)
+    assert w.min(initial=1.0) > 1e-9
+    # From LONGEST after the beginning of the join on it is the new chunk, point for point.
+    for due, point in zip(phi + times, positions):
+        if due > max(phi, now.due[-1]) + LONGEST:
+            assert timeline.sample(due).position[0] == pytest.approx(point[0], abs=1e-9)
+
+
+def test_a_join_takes_the_time_that_the_arm_needs():
+    """A jump of 0.1 rad at 10 rad/s^2: gentle within LONGEST; without limits, SHORTEST."""
+    peaks = {}
+    for limit in (None, np.array([10.0])):
+        timeline = Timeline(2, accel=limit)
+        assert timeline.accept(chunk(0.0, slope=0.0, count=12), 0.0, 0.0, 0.0).ok
+        second = chunk(0.3, first=0.1, slope=0.0, count=12)
+        assert timeline.accept(second, 0.3, 0.35, 0.45).ok
+        peaks[limit is None] = timeline.pieces.hardest[:, 0].max()
+        assert timeline.sample(1.2).position[0] == pytest.approx(0.1)
+    assert peaks[False] <= GENTLE * 10.0 < peaks[True]
+
+
+@pytest.mark.parametrize('accel', [None, np.array([10.0])])
+def test_a_broken_plan_does_not_break_the_next_one(accel):
+    timeline = Timeline(2, accel=accel)
+    assert timeline.accept(chunk(0.0), 0.0, 0.0, 0.0).ok
+    broken = np.full_like(timeline.pieces.cubics, np.nan)
+    timeline.pieces = timeline.pieces._replace(cubics=broken)
+    assert timeline.accept(chunk(0.2), 0.2, 0.25, 0.25).ok
+    assert timeline.sample(0.45).position[0] == pytest.approx(0.25)
+    assert all(np.isfinite(part).all() for part in timeline.pieces)
+
+
+def test_a_gripper_that_opens_within_a_join_does_so_on_time():
+    timeline = Timeline(2, accel=np.array([0.1]))
+    assert timeline.accept(chunk(0.0, slope=0.0, count=12), 0.0, 0.0, 0.0).ok
+    second = chunk(0.3, first=0.1, slope=0.0, count=12)
+    assert timeline.accept(second, 0.3, 0.35, 0.45).ok
+    for phi in np.arange(0.452, 1.5, 0.003):
+        due = [k for k in range(12) if 0.3 + STEP * (k + 1) <= phi]
+        assert timeline.sample(phi).position[1] == (due[-1] if due else 3.0)
 
 
 def test_a_chunk_that_is_partly_past_is_entered_where_the_clock_is():
@@ -189,3 +248,60 @@ def test_a_chunk_computed_during_a_slow_down_is_entered_where_the_arm_is():
     assert plan.accept(chunk(1.99), 2.0).verdict is Verdict.BEFORE_RESET
     plan.advance(2.01, 1.0, 0.01)
     assert plan.accept(chunk(2.005), 2.01).ok  # between the reset and the next tick
+
+
+@given(st.floats(-2.0, 2.0), st.floats(-2.0, 2.0), st.floats(0.11, 0.7))
+@settings(deadline=None)
+def test_a_chunk_that_goes_on_as_planned_changes_nothing(slope, bend, phi):
+    """Nothing is smoothed twice: what a strategy has blended already stays as it is."""
+
+    def parabola(stamp):
+        times = STEP * np.arange(1, 13)
+        way = slope * (stamp + times) + bend * (stamp + times) ** 2
+        return Trajectory(stamp, times, np.stack([way, np.zeros(12)], axis=1))
+
+    timeline = Timeline(2, accel=np.array([10.0]))
+    assert timeline.accept(parabola(0.0), 0.0, 0.0, 0.0).ok
+    assert timeline.accept(parabola(phi - 0.05), phi - 0.05, phi, phi).ok
+    for at in np.linspace(phi, phi + 1.1, 40):
+        sample = timeline.sample(at)
+        assert sample.position[0] == pytest.approx(slope * at + bend * at**2, abs=1e-9)
+        assert sample.velocity[0] == pytest.approx(slope + 2.0 * bend * at, abs=1e-7)
+
+
+@pytest.mark.parametrize('rate', [0.0, 0.1, 1.0])
+def test_a_chunk_begins_where_the_arm_is_once_the_clock_stands(rate):
+    """In front of a body the plan of before is stale; while the clock passes nothing may jump."""
+    plan = Plan(2, accel=np.array([10.0]))
+    for k in range(30):
+        plan.advance(0.01 * (k + 1), 1.0, 0.01)
+    assert plan.accept(chunk(0.25, count=12), 0.3).ok
+    for k in range(20):
+        plan.advance(0.31 + 0.01 * k, rate, 0.01)
+    phi, arm = plan.clock.phi, np.array([-0.2, 0.0])
+    before = plan.sample(phi).position[0]
+    assert plan.accept(chunk(0.5, first=-0.2, slope=0.5, count=12), 0.51, arm).ok
+    found = plan.sample(phi)
+    if rate < STANDS:
+        assert found.position[0] == pytest.approx(-0.2) and found.velocity[0] == 0.0
+    else:
+        assert found.position[0] == pytest.approx(before) and found.velocity[0] != 0.0
+    assert plan.sample(phi + 0.6).position[0] == pytest.approx(-0.2 + 0.5 * 0.6, abs=0.02)
+    pieces = plan.pieces
+    ends = [curve.moved(c, x) for c, x in zip(pieces.cubics, np.diff(pieces.due))]
+    for end, start in zip(ends, pieces.cubics[1:]):
+        np.testing.assert_allclose(end[:3, 0], start[:3, 0], atol=1e-6)
+
+
+def test_a_fast_chunk_may_be_joined_as_fast_as_it_is_itself():
+    """What the policy asks for anyway is no effort: a join that waits would only be late."""
+    reached = {}
+    for bend in (0.0, 30.0):
+        timeline = Timeline(2, accel=np.array([1.0]))
+        assert timeline.accept(chunk(0.0, slope=0.0, count=12), 0.0, 0.0, 0.0).ok
+        times = STEP * np.arange(1, 13)
+        way = 0.05 + 0.5 * bend * (times - 0.5) ** 2 * (times > 0.5)
+        second = Trajectory(0.3, times, np.stack([way, np.zeros(12)], axis=1))
+        assert timeline.accept(second, 0.3, 0.35, 0.4).ok
+        reached[bend] = timeline.sample(0.6001).position[0]
+    assert reached[30.0] == pytest.approx(0.05, abs=1e-3) and reached[0.0] < 0.045

@@ -62,6 +62,11 @@ LIBRARIES = {
     'mujoco': {'sim'},
     'pinocchio': {'kinematics', 'safety', 'bench'},
     'rclpy': {'ros', 'nodes', 'preflight'},
+    'websockets': {'policies', 'serving'},
+    'zmq': {'policies'},
+    'grpc': {'policies'},
+    'msgpack': {'policies'},
+    'pickle': {'policies'},  # policies/wire/lerobot.py, which says what it refuses
     'launch': set(),
     'launch_ros': set(),
 }

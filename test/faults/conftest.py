@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 pytest.importorskip('rclpy')
 
 from cell import Cell, HERE, programs
+from remote import Remote, remote_programs
 from table import Table, table_programs
 
 from vla_ros import paths
@@ -66,4 +67,12 @@ def guarded() -> Iterator[Cell]:
 def table() -> Iterator[Cell]:
     """The learned policy in the simulated world."""
     with running(lambda client: Table(client, table_programs())) as cell:
+        yield cell
+
+
+@pytest.fixture(scope='module')
+def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
+    """A policy node whose policy is on a server."""
+    folder = tmp_path_factory.mktemp('remote')
+    with running(lambda client: Remote(client, remote_programs(folder))) as cell:
         yield cell

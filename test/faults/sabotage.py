@@ -96,6 +96,7 @@ def break_filter() -> None:
         lay(self, *args)
         if mode == 'plan_nan':
             self.pieces.cubics[:] = np.nan
+            self.pieces.points[:] = np.nan
 
     Timeline._lay = spoiled  # type: ignore[method-assign]
     control.Control.tick = timed  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vla_ros import graph
-from vla_ros.nodes import policy_node
+from vla_ros.nodes import loading, policy_node
 from vla_ros.policies.registry import create
 
 HEAL, POISON = signal.SIGRTMIN + 1, signal.SIGRTMIN + 2
@@ -38,7 +38,7 @@ def _select(number: int, _: object) -> None:
 
 if __name__ == '__main__':
     graph.POLICY_NICE = 0  # it must answer on a busy machine too
-    policy_node.create = lambda spec, robot: Poisoned(create(spec, robot))
+    loading.create = lambda spec, robot: Poisoned(create(spec, robot))
     for number in (HEAL, POISON):
         signal.signal(number, _select)
     raise SystemExit(policy_node.main())

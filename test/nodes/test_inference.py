@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import itertools
 import threading
 from time import monotonic, sleep
@@ -13,6 +14,7 @@ from vla_ros import config, paths
 from vla_ros.actions.executor import Executor
 from vla_ros.errors import PolicyError, ShapeError
 from vla_ros.nodes.inference import FAILURES, Inference, WINDOW
+from vla_ros.nodes.loading import Loaded
 from vla_ros.nodes.observation import Assembler
 from vla_ros.policies.base import chunk_seed
 from vla_ros.spec import PolicySpec
@@ -44,6 +46,7 @@ class Rig:
     """A worker between a fake clock, a scripted policy and a list of what was sent."""
 
     spec = SPEC
+    offers = frozenset()
 
     def __init__(self) -> None:
         self.time = 100.0
@@ -53,8 +56,9 @@ class Rig:
         self.before_answer = lambda: None
         self.assembler = Assembler((), lambda message: message, max_age=0.5)
         self.executor = Executor(Codec(), frozenset())
+        loaded = Loaded(self, self.executor)
         self.worker = Inference(
-            self, self.executor, self.assembler, self.publish, lambda: self.time, seed=5
+            loaded, self.assembler, self.publish, lambda: self.time, seed=5
         )
 
     def reset(self, instruction, *, seed):
@@ -487,3 +491,73 @@ def test_pictures_that_cannot_be_read_end_the_instruction_only_if_none_can():
     assert status.phase is PolicyPhase.ERROR
     assert "camera 'eye'" in status.message and '7 bytes' in status.message
     assert len(rig.sent[-1][0].times) == 0
+
+
+class Waiting(Rig):
+    """A policy that waits for a server until it is interrupted."""
+
+    offers = frozenset({'interrupt'})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.ended = threading.Event(), threading.Event()
+        self.before_answer = self.wait
+
+    def wait(self) -> None:
+        self.asked.set()
+        assert self.ended.wait(30.0)
+        raise PolicyError('interrupted')
+
+    def interrupt(self) -> None:
+        self.ended.set()
+
+
+def test_the_end_does_not_wait_for_a_server():
+    rig = Waiting()
+    rig.tick()
+    rig.worker.start()
+    rig.worker.begin('reach it', 60.0, until_success=False)
+    assert rig.asked.wait(10.0)
+    begin = monotonic()
+    assert rig.worker.close(20.0)
+    assert monotonic() - begin < 5.0
+
+
+def test_the_status_tells_why_there_was_no_answer_until_there_is_one(rig):
+    def fail():
+        raise PolicyError('server far is deaf')
+
+    rig.worker.begin('reach it', 60.0, until_success=False)
+    rig.before_answer = fail
+    rig.worker.step()
+    status = rig.worker.status(rig.time)
+    assert status.phase is not PolicyPhase.ERROR
+    assert status.message.endswith('; server far is deaf')
+    rig.before_answer = lambda: None
+    rig.worker.step()
+    assert 'deaf' not in rig.worker.status(rig.time).message
+
+
+def test_another_policy_takes_over_between_two_chunks_with_the_instruction_in_work(rig):
+    def later() -> None:
+        for _ in range(30):
+            rig.tick()
+            rig.accept()
+        assert rig.worker.step()
+
+    def exchange() -> None:
+        rig.worker.exchange(Loaded(other, other.executor), taken.append)
+
+    other, taken = Rig(), []
+    other.spec = replace(SPEC, name='other')
+    rig.worker.begin('reach it', 60.0, until_success=False)
+    assert rig.worker.step()
+    rig.before_answer = exchange  # while an inference is in flight
+    later()
+    assert len(rig.sent) == 2 and taken == [] and other.prefixes == []
+    later()
+    assert [loaded.policy for loaded in taken] == [other]
+    assert other.resets == [('reach it', chunk_seed(5, 1))] and len(other.prefixes) == 1
+    assert rig.sent[2][1].instruction_id == 1
+    assert rig.worker.session.spec is other.spec
+    assert len(rig.sent) == 3 and all(len(t.times) for t, _ in rig.sent), 'nothing stopped'

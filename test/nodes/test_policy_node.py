@@ -8,12 +8,16 @@ import itertools
 import os
 import threading
 from time import monotonic, sleep
+import weakref
 
 import numpy as np
 import pytest
 
 rclpy = pytest.importorskip('rclpy')
 
+from rcl_interfaces.msg import Parameter as ParameterMessage  # noqa: E402
+from rcl_interfaces.msg import ParameterType, ParameterValue  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
@@ -22,6 +26,7 @@ from rclpy.parameter import Parameter  # noqa: E402
 from vla_ros import graph, paths  # noqa: E402
 from vla_ros.bootstrap import prepare_ros  # noqa: E402
 from vla_ros.errors import NodeError, UnknownNameError, VlaError  # noqa: E402
+from vla_ros.nodes import loading  # noqa: E402
 from vla_ros.nodes.client import Client  # noqa: E402
 from vla_ros.nodes.policy_node import PolicyNode  # noqa: E402
 from vla_ros.robot import load_robot, RobotSpec  # noqa: E402
@@ -195,6 +200,24 @@ class Stage:
         self.client.wait(self._executors[0].create_task(call), WAIT, 'a transition')
         if errors:
             raise errors[0]
+
+    def set_policy(self, name: str) -> str:
+        """Set the node's parameter as `ros2 param set` does; return why it is refused."""
+        request = SetParameters.Request()
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=name)
+        request.parameters = [ParameterMessage(name='policy', value=value)]
+        client = self.cell.create_client(SetParameters, 'policy/set_parameters')
+        self.until(client.service_is_ready, 'the service')
+        future = client.call_async(request)
+        self.until(future.done, 'the answer')
+        (result,) = future.result().results
+        assert result.successful == (not result.reason)
+        return result.reason
+
+    @property
+    def policy(self) -> str:
+        """What the node's parameter says."""
+        return self.node.get_parameter('policy').value
 
     def until(self, condition, what: str = 'a condition'):
         return self.client.until(condition, WAIT, what)
@@ -510,3 +533,84 @@ def test_a_simulated_clock_that_stands_still_stops_the_chunks_and_then_they_go_o
         assert cell.chunks[-1].instruction == 'push it'
         stamps = [t.stamp for t in cell.trajectories]
         assert all(a < b for a, b in itertools.pairwise(stamps))
+
+
+def test_a_policy_is_exchanged_while_it_runs_without_a_gap(stage, tmp_path, monkeypatch):
+    faster = tmp_path / 'faster.yaml'
+    faster.write_text(POLICY.replace('step: 0.02', 'step: 0.03').replace('seeing', 'faster'))
+    may_load, create = threading.Event(), loading.create
+
+    def slow(spec, robot):
+        assert may_load.wait(WAIT)
+        return create(spec, robot)
+
+    monkeypatch.setattr(loading, 'create', slow)
+    stage.client.say('reach it', WAIT)
+    stage.until(lambda: len(stage.cell.chunks) >= 3, 'three chunks')
+    before, old = stage.policy, weakref.ref(stage.node._policy)
+    assert stage.set_policy(str(faster)) == ''
+    stage.until(lambda: 'loading policy faster_hold' in stage.client.policy.message)
+    assert 'one at a time' in stage.set_policy('hold')
+    count = len(stage.cell.chunks)
+    stage.until(lambda: len(stage.cell.chunks) >= count + 3, 'chunks while it is loaded')
+    may_load.set()
+    stage.until(lambda: stage.cell.trajectories[-1].times[0] > 0.025, 'the other policy')
+    stage.until(lambda: 'loading' not in stage.client.policy.message)
+    assert before != stage.policy == str(faster)
+    assert all(len(t.times) for t in stage.cell.trajectories), 'the arm was never stopped'
+    assert {chunk.instruction_id for chunk in stage.cell.chunks} == {1}
+    stage.until(lambda: old() is None, 'the end of the old policy')
+    count = len(stage.cell.chunks)
+    stage.until(lambda: len(stage.cell.chunks) >= count + 3, 'chunks of the other policy')
+
+
+def test_a_policy_that_cannot_be_loaded_leaves_the_old_one_at_work(stage, tmp_path):
+    far = tmp_path / 'far.yaml'
+    text = POLICY.replace('seeing_hold', 'far').replace('adapter: hold', 'adapter: remote_openpi')
+    far.write_text(text + "options: {url: 'ws://127.0.0.1:9', resize: none, timeout: 0.1}\n")
+    before, policy = stage.policy, stage.node._policy
+    stage.client.say('reach it', WAIT)
+    stage.phase(PolicyPhase.RUNNING)
+    assert stage.set_policy(str(far)) == ''
+    stage.until(lambda: 'policy far is not used: policy server' in stage.client.policy.message)
+    stage.until(lambda: stage.policy == before, 'the parameter of before')
+    assert stage.node._policy is policy
+    count = len(stage.cell.chunks)
+    stage.until(lambda: len(stage.cell.chunks) >= count + 3, 'chunks of the old policy')
+
+
+def test_a_policy_that_cannot_take_over_is_refused_at_once(stage, tmp_path):
+    blind = tmp_path / 'blind.yaml'
+    blind.write_text(POLICY.replace(', {camera: wrist, size: 96}', ''))
+    before = stage.policy
+    assert "Did you mean 'hold'" in stage.set_policy('hodl')
+    assert 'clean the node up' in stage.set_policy(str(blind))
+    assert 'cannot read' in stage.set_policy(str(tmp_path / 'nothing.yaml'))
+    stage.within(stage.node.trigger_deactivate)
+    assert 'while the node is active' in stage.set_policy('hold')
+    assert stage.policy == before
+    stage.within(stage.node.trigger_cleanup)
+    assert stage.set_policy('hold') == ''
+    stage.within(stage.node.trigger_configure)
+    assert stage.node._spec.name == 'hold'
+
+
+def test_a_deactivation_forgets_the_policy_that_is_being_loaded(stage, tmp_path, monkeypatch):
+    other = tmp_path / 'other.yaml'
+    other.write_text(POLICY.replace('seeing', 'other'))
+    may_load, create = threading.Event(), loading.create
+
+    def slow(spec, robot):
+        assert may_load.wait(WAIT)
+        return create(spec, robot)
+
+    monkeypatch.setattr(loading, 'create', slow)
+    before = stage.policy
+    assert stage.set_policy(str(other)) == ''
+    stage.within(stage.node.trigger_deactivate)
+    assert stage.policy == before
+    may_load.set()
+    stage.within(stage.node.trigger_activate)
+    stage.client.say('reach it', WAIT)
+    stage.until(lambda: len(stage.cell.chunks) >= 3, 'three chunks')
+    assert stage.node._spec.name == 'seeing_hold'

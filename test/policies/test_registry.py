@@ -23,9 +23,10 @@ DOUBLES = ('hold', 'noise', 'replay', 'scripted')
 
 
 def _is_here(file) -> bool:
-    """Whether the checkpoint of a policy file is; the large ones are for users to download."""
-    checkpoint = config.load(file, PolicySpec).checkpoint
-    return checkpoint is None or (paths.share() / checkpoint).is_dir()
+    """Whether all of a policy is; large checkpoints and servers are for users to bring."""
+    spec = config.load(file, PolicySpec)
+    here = spec.checkpoint is None or (paths.share() / spec.checkpoint).is_dir()
+    return here and not spec.adapter.startswith('remote_')
 
 
 FILES = [f for f in sorted((paths.share() / 'config' / 'policies').glob('*.yaml')) if _is_here(f)]

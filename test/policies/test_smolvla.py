@@ -6,46 +6,36 @@ from dataclasses import replace
 import json
 import shutil
 
-import cv2
 import lerobot_layout
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
+from smolvla_case import (
+    answer,
+    deviation,
+    expected,
+    HORIZON,
+    LETTERS,
+    observation,
+    ROBOT,
+    SIZES,
+    spec_of,
+    STATS,
+    TABLE,
+    write_checkpoint,
+    write_tokenizer,
+    write_vlm,
+)
 import smolvla_layout
-import smolvla_reference
-from tokenizers import models, Tokenizer
 import torch
 
 from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, ConfigError, PolicyError, UnknownNameError
-from vla_ros.policies.base import chunk_seed
 from vla_ros.policies.registry import create
 from vla_ros.policies.smolvla import SmolVLAPolicy
-from vla_ros.robot import load_robot
-from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
-from vla_ros.types import ChunkPrefix, Frame, Guidance, JointState, Observation
-
-ROBOT = load_robot(paths.find('robots', 'panda'))
-SIZES, HORIZON = smolvla_layout.TINY, 7
-LETTERS = ['<unk>', '\n', ' ', *'abcdefghijklmnopqrstuvwxyz']
-HOME = np.append(np.array(ROBOT.home), 0.5)
-STATS = {
-    'observation.state': {'mean': HOME + 0.02, 'std': np.linspace(0.05, 0.2, 8)},
-    'action': {'mean': HOME - 0.01, 'std': np.linspace(0.04, 0.02, 8)},
-}
-TABLE = {
-    **lerobot_layout.features(8, 8, ('front', 'hand')),
-    'n_obs_steps': 1, 'chunk_size': HORIZON, 'n_action_steps': HORIZON,
-    'max_state_dim': SIZES['state'], 'max_action_dim': SIZES['action'],
-    'resize_imgs_with_padding': [32, 32], 'empty_cameras': 0, 'adapt_to_pi_aloha': False,
-    'use_delta_joint_actions_aloha': False, 'tokenizer_max_length': 20, 'num_steps': 4,
-    'use_cache': True, 'vlm_model_name': 'Some/TinyVLM', 'load_vlm_weights': True,
-    'add_image_special_tokens': False, 'attention_mode': 'cross_attn', 'prefix_length': -1,
-    'pad_language_to': 'longest', 'num_expert_layers': -1, 'num_vlm_layers': SIZES['layers'],
-    'self_attn_every_n_layers': 2, 'expert_width_multiplier': 0.75, 'min_period': 0.004,
-    'max_period': 4.0,
-}  # fmt: skip
+from vla_ros.spec import ActionSlice, ImageSpec, StateSlice
+from vla_ros.types import ChunkPrefix, Guidance, Observation
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -54,48 +44,6 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def write_tokenizer(folder, letters=LETTERS) -> None:
-    vocab = {letter: k for k, letter in enumerate(letters)}
-    Tokenizer(models.BPE(vocab, [], unk_token='<unk>')).save(str(folder / 'tokenizer.json'))
-
-
-def write_vlm(folder) -> None:
-    """Write what matters here of the folder of a VLM."""
-    folder.mkdir()
-    text = json.dumps(smolvla_layout.vlm_config(SIZES))
-    (folder / 'config.json').write_text(text, encoding='utf-8')
-    write_tokenizer(folder)
-
-
-def write_checkpoint(folder, layout: str) -> None:
-    """Write a checkpoint as LeRobot does: 'new' from 0.4 on, 'old' before."""
-    lerobot_layout.write_config(folder, 'smolvla', TABLE)
-    tensors = smolvla_layout.weights(SIZES)
-    if layout == 'new':
-        lerobot_layout.write_pipelines(folder, TABLE, STATS)
-    else:
-        old = lerobot_layout.old_statistics(STATS)
-        tensors |= {name: torch.from_numpy(value) for name, value in old.items()}
-    save_file(tensors, folder / 'model.safetensors')
-
-
-def spec_of(folder, **changes) -> PolicySpec:
-    vlm = str(folder / 'vlm')
-    spec = PolicySpec(
-        name='tiny',
-        adapter='smolvla',
-        images=(ImageSpec('scene', 32), ImageSpec('wrist', 32)),
-        state=(StateSlice('joint_position', 'rad'), StateSlice('gripper', 'open_fraction')),
-        action=(ActionSlice('joint_position', 'rad'), ActionSlice('gripper', 'open_fraction')),
-        step=0.1,
-        horizon=HORIZON,
-        replan_steps=3,
-        checkpoint=str(folder),
-        options={'tokenizer': vlm, 'vlm': vlm},
-    )
-    return replace(spec, **changes)
 
 
 @pytest.fixture(scope='module')
@@ -119,60 +67,20 @@ def copy(folder, tmp_path):
     return tmp_path / 'copy'
 
 
-@pytest.fixture(scope='module')
-def observation() -> Observation:
-    rng = np.random.default_rng(0)
-    frames = {}
-    for camera in ROBOT.cameras:
-        rough = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-        frames[camera.name] = Frame(2.0, cv2.resize(rough, (camera.width, camera.height)))
-    joints = np.append(np.array(ROBOT.home) + 0.1, 0.01)
-    return Observation(2.0, frames, JointState(2.0, joints, joints * 0.0), 'lift the cube')
-
-
-def expected(
-    obs: Observation, index: int = 0, steps: int = 4, text: str | None = None,
-    cameras: tuple[str, ...] = ('scene', 'wrist'), weights: dict | None = None,
-    stats: dict = STATS,
-) -> np.ndarray:  # fmt: skip
-    """Return the actions (T, 8) by the second writing, noise as the adapter's seed 5 gives."""
-    pixels = []
-    for name in cameras:
-        picture = obs.frames[name].image.astype(np.float32) / 255.0
-        square = np.zeros((32, 32, 3), np.float32)  # bars left and above
-        square[8:] = cv2.resize(picture, (32, 24), interpolation=cv2.INTER_LINEAR)
-        pixels.append(torch.from_numpy(2.0 * square - 1.0).permute(2, 0, 1))
-    words = [LETTERS.index(letter) for letter in text or obs.instruction + '\n']
-    opening = obs.joints.position[-1] / ROBOT.gripper.open
-    state = np.append(obs.joints.position[:-1], opening)
-    mean, std = (stats['observation.state'][k].astype(np.float32) for k in ('mean', 'std'))
-    state = np.append((state - mean) / std, [0.0, 0.0])
-    generator = torch.Generator().manual_seed(chunk_seed(5, index))
-    noise = torch.randn(1, HORIZON, SIZES['action'], generator=generator)[0]
-    chunk = smolvla_reference.chunk(
-        weights or smolvla_layout.weights(SIZES), SIZES, torch.stack(pixels), words,
-        torch.from_numpy(state), noise, steps,
-    ).numpy()[:, :8]  # fmt: skip
-    mean, std = (stats['action'][k].astype(np.float32) for k in ('mean', 'std'))
-    return chunk * std + mean
-
-
-def answer(policy, obs, prefix=None) -> np.ndarray:
-    policy.reset(obs.instruction, seed=5)
-    return policy.infer(obs, prefix).actions
+@pytest.fixture(scope='module', name='observation')
+def _observation() -> Observation:
+    return observation()
 
 
 @pytest.mark.parametrize('layout', ['new', 'old'])
-def test_actions_are_those_of_the_reference_in_both_layouts(tmp_path, observation, layout):
-    write_vlm(tmp_path / 'vlm')
-    write_checkpoint(tmp_path, layout)
-    policy = create(spec_of(tmp_path), ROBOT)
-    policy.reset(observation.instruction, seed=5)
-    for index in range(2):
-        chunk = policy.infer(observation)
-        np.testing.assert_allclose(chunk.actions, expected(observation, index), atol=2e-6)
-        assert (chunk.stamp, chunk.step) == (2.0, 0.1)
-        assert set(chunk.timings) == {'preprocess', 'inference'}
+def test_actions_are_those_of_the_reference_in_both_layouts(tmp_path, layout):
+    assert deviation(tmp_path, layout) < 2e-6
+
+
+def test_a_chunk_answers_its_observation_and_tells_its_times(policy, observation):
+    chunk = policy.infer(observation)
+    assert (chunk.stamp, chunk.step) == (2.0, 0.1)
+    assert set(chunk.timings) == {'preprocess', 'inference'}
 
 
 def test_the_number_of_flow_steps_is_that_of_the_policy_file(folder, observation):

@@ -20,7 +20,8 @@ class Drive:
         self.world = world or World()
         self.q = np.append(robot.home, 0.04)
         safety.reset(self.q)
-        self.plan, self.now = Plan(len(robot.joint_names)), 100.0
+        self.plan = Plan(len(robot.joint_names), accel=robot.limits('acceleration'))
+        self.now = 100.0
         self.plan.reset(self.now - DT)
         self.results, self.off_path = [], []
 

@@ -23,17 +23,20 @@ class Arbiter:
     Not thread-safe: everything here belongs to the filter's thread.
     """
 
-    def __init__(self, joints: Sequence[str], tolerance: float) -> None:
+    def __init__(
+        self, joints: Sequence[str], tolerance: float, accel: Array | None = None
+    ) -> None:
         """Begin with nothing to do.
 
         Args:
             joints: Names of the columns of every trajectory, the gripper's last.
             tolerance: How far from the arm the first trajectory of a turn may begin [rad].
+            accel: Limits of the arm's joints that joins respect [rad/s^2]; None: none.
         """
         self.tolerance = tolerance
         self._joints = tuple(joints)
-        self._policy = Plan(len(joints))
-        self._override = Plan(len(joints), clock=self._policy.clock, lasting=True)
+        self._policy = Plan(len(joints), accel=accel)
+        self._override = Plan(len(joints), clock=self._policy.clock, lasting=True, accel=accel)
         self.overriding = False  # the override has its turn
         self._entered = False  # the policy has begun its turn
 
@@ -98,7 +101,8 @@ class Arbiter:
     def _enter(
         self, plan: Plan, trajectory: Trajectory, now: float, reference: Array, first: bool
     ) -> Acceptance:
-        answer = plan.accept(trajectory, now)
+        # The first one is laid as it is, to be compared with the arm.
+        answer = plan.accept(trajectory, now, None if first else reference)
         if not first or answer.verdict is not Verdict.ACCEPTED:
             return answer
         entry = plan.sample(plan.clock.phi).position

@@ -1,8 +1,11 @@
-"""Curves through points, as cubic pieces, and their extremes."""
+"""Curves through points: cubic pieces of continuous acceleration, and how one leads to another."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import solve_banded
 
 from vla_ros.types import Array
@@ -49,6 +52,55 @@ def cubics_of(due: Array, points: Array, slopes: Array) -> Array:
     return np.stack((points[:-1], m0, c2, c3), axis=1)
 
 
+def join(start: Array, end: Array, width: float) -> Array:
+    """Return three cubics (3, 4, n) of equal width from one state of motion to another.
+
+    Acceleration is linear on each piece and continuous: a0, a1 and the two between that make
+    velocity and position come out right.
+
+    Args:
+        start: (3, n) position, velocity and acceleration.
+        end: (3, n) the same at the end.
+        width: Of all three pieces together [s].
+    """
+    (p0, v0, a0), (p1, v1, a3) = start, end
+    h = width / 3.0
+    gain = (v1 - v0) / h - 0.5 * (a0 + a3)  # a1 + a2
+    way = (p1 - p0 - width * v0) / h**2 - 4.0 / 3.0 * a0 - a3 / 6.0  # 2 a1 + a2
+    accelerations = (a0, way - gain, 2.0 * gain - way, a3)
+    pieces, p, v = [], p0, v0
+    for a, b in pairwise(accelerations):
+        pieces.append((p, v, 0.5 * a, (b - a) / (6.0 * h)))
+        p = p + h * v + h * h * (a / 3.0 + b / 6.0)
+        v = v + 0.5 * h * (a + b)
+    return np.array(pieces)
+
+
+def moved(cubic: Array, x: float) -> Array:
+    """Return a cubic (4, n) over an argument that is counted from x on."""
+    c0, c1, c2, c3 = cubic
+    return np.stack((
+        c0 + x * (c1 + x * (c2 + x * c3)),
+        c1 + x * (2.0 * c2 + 3.0 * x * c3),
+        c2 + 3.0 * x * c3,
+        c3,
+    ))  # fmt: skip
+
+
+def state(due: Array, points: Array, cubics: Array, at: float) -> Array:
+    """Return position, velocity and acceleration (3, n) of a curve; at rest outside of it.
+
+    At its very end it still moves: who goes on from there need not stop.
+    """
+    if at < due[0] or at > due[-1] or len(due) == 1:
+        rest = points[0 if at < due[0] else -1]
+        return np.stack((rest, np.zeros_like(rest), np.zeros_like(rest)))
+    i = min(int(due.searchsorted(at, side='right')), len(cubics)) - 1
+    here = moved(cubics[i], at - due[i])[:3]
+    here[2] *= 2.0
+    return here
+
+
 def peaks(due: Array, cubics: Array) -> tuple[Array, Array]:
     """Return the largest |velocity| and |acceleration| (T - 1, n) of every piece.
 
@@ -64,3 +116,8 @@ def peaks(due: Array, cubics: Array) -> tuple[Array, Array]:
     end = c1 + w * (2.0 * c2 + 3.0 * w * c3)
     fastest = np.maximum(np.maximum(np.abs(c1), np.abs(end)), np.abs(middle))
     return fastest, np.maximum(np.abs(2.0 * c2), np.abs(2.0 * c2 + 6.0 * w * c3))
+
+
+def hold(due: Array, at: Array) -> NDArray[np.intp]:
+    """Return which point (K,) is held at times (K,) [s]: the last one due, the first before."""
+    return np.maximum(due.searchsorted(at, side='right') - 1, 0)

@@ -16,6 +16,7 @@ class PlanClock:
 
     def __init__(self) -> None:
         self.phi = 0.0  # [s]
+        self.rate = 0.0  # sigma of the time before the newest tick
         self._stamps: list[float] = []  # [s] strictly increasing
         self._phis: list[float] = []  # [s]
 
@@ -35,8 +36,9 @@ class PlanClock:
             rate: sigma of the time since the last tick, cut to [0, 1].
             dt: Time over which the arm's reference was integrated since the last tick [s].
         """
+        self.rate = min(max(rate, 0.0), 1.0)
         if self._stamps:
-            self.phi += min(max(rate, 0.0), 1.0) * max(dt, 0.0)
+            self.phi += self.rate * max(dt, 0.0)
         if self._stamps and now <= self._stamps[-1]:
             self._phis[-1] = self.phi
             return self.phi
@@ -62,4 +64,4 @@ class PlanClock:
 
     def restart(self, now: float) -> None:
         """Keep Phi and begin a new history at `now` [s]: stamps of before have no place."""
-        self._stamps, self._phis = [now], [self.phi]
+        self._stamps, self._phis, self.rate = [now], [self.phi], 0.0

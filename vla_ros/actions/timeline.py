@@ -8,15 +8,15 @@ import enum
 import numpy as np
 
 from vla_ros.actions import curve
+from vla_ros.actions.join import Curve, lead, TINY
 from vla_ros.types import Array, PlanPieces, Trajectory
 
 # Beyond these a value is garbage. The plan clock waits for the arm at every point, so one such
 # point would hold up all the good chunks that follow.
 FARTHEST = 4.0 * np.pi  # [rad] two turns; metres are smaller
 FASTEST = 100.0  # [rad/s]
-# An old point that is nearer to the first new one would make the seam a jump, at which the plan
-# clock stands: of a step of the new chunk, and for a chunk of one point in [s].
-SEAM, CLOSEST = 0.5, 1e-3
+SHORTEST = 0.2  # [s] of a join: half as long asks for four times the acceleration at the seam
+GENTLE = 0.5  # of the acceleration limits that a join asks for, where that is possible
 FUTURE = 0.05  # [s] a stamp may be this much ahead: clocks reach processes at different times
 
 
@@ -76,24 +76,26 @@ class Sample:
 
 
 class Timeline:
-    """Piecewise cubic joint positions over plan time, replaced chunk by chunk.
+    """Joint positions over plan time with continuous acceleration, replaced chunk by chunk.
 
-    Points of the old chunk that are due before the first point of the new one stay, but for one
-    right before it; from there on the new one counts. Held columns (the gripper) keep the value
-    of the last point due.
+    Cubics lead through the points of a chunk; a join leads from what is walked to the next
+    chunk. Held columns (the gripper) keep the value of the last point due.
     """
 
-    def __init__(self, joints: int, held: int = 1) -> None:
+    def __init__(self, joints: int, held: int = 1, accel: Array | None = None) -> None:
         """Make an empty timeline.
 
         Args:
             joints: Columns of every trajectory, n.
             held: How many of the last columns are held and never interpolated.
+            accel: (n - held,) limits [rad/s^2]; None: joins are as short as they may be.
         """
         self.joints = joints
         self.arm = joints - held  # columns that are interpolated
         self.stamp: float | None = None  # [s] of the chunk in use
         self.phi_at_stamp = 0.0  # [s]
+        limits = np.full(self.arm, np.inf) if accel is None else accel
+        self._gentle = GENTLE * limits  # [rad/s^2] of a join
         self._after = -np.inf  # [s] stamps up to here are refused
         self._newest = -np.inf  # [s] stamp of the last chunk accepted
         self.clear()
@@ -102,7 +104,6 @@ class Timeline:
         """Drop all points; stamps seen before stay refused."""
         self.stamp = None
         n = self.joints
-        self._slopes: Array = np.zeros((0, n))  # (T, n)
         self.pieces = PlanPieces(
             np.zeros(0), np.zeros((0, n)), np.zeros((0, 4, n)), np.zeros((0, n)), np.zeros((0, n))
         )
@@ -125,7 +126,12 @@ class Timeline:
         return float(due[-1]) if len(due) else -np.inf
 
     def accept(
-        self, trajectory: Trajectory, phi_at_stamp: float | None, now: float, phi: float
+        self,
+        trajectory: Trajectory,
+        phi_at_stamp: float | None,
+        now: float,
+        phi: float,
+        start: Array | None = None,
     ) -> Acceptance:
         """Judge a trajectory and, when it is good, lay it on the axis.
 
@@ -134,6 +140,8 @@ class Timeline:
             phi_at_stamp: Phi(stamp) [s], None where the plan clock has no history.
             now: ROS time [s].
             phi: Phi(now) [s].
+            start: (3, arm) position, velocity and acceleration, by plan time, from which the
+                arm goes on where it has left the plan; None: it goes on along the plan.
         """
         refusal = self._order(trajectory.stamp, now)
         refusal = refusal or self._content(trajectory)
@@ -149,7 +157,7 @@ class Timeline:
         if not len(due):
             self.clear()
             return Acceptance(Verdict.STOP, 'no points: the motion ends here')
-        self._lay(trajectory, due, phi)
+        self._lay(trajectory, due, phi, start)
         self.stamp, self.phi_at_stamp = trajectory.stamp, phi_at_stamp
         return Acceptance(Verdict.ACCEPTED)
 
@@ -210,24 +218,54 @@ class Timeline:
             return Acceptance(Verdict.TIMES, 'times must increase strictly from 0 or later')
         return None
 
-    def _lay(self, trajectory: Trajectory, due: Array, phi: float) -> None:
-        """Join old and new points by cubics."""
-        old = self.pieces
-        keep = old.due < due[0] - (SEAM * (due[1] - due[0]) if len(due) > 1 else CLOSEST)
-        keep[: max(0, int(old.due.searchsorted(phi, side='right')) - 1)] = False  # long past
-        slopes = trajectory.velocities
+    def _lay(self, trajectory: Trajectory, due: Array, phi: float, start: Array | None) -> None:
+        """Lead from the old curve, or from where the arm left it, to the new one.
+
+        Acceleration is continuous. The old curve stays up to `phi`, or, if all new points are due
+        later, up to its last point before them. From there a join leads to one of the new points:
+        the first at which it asks for no more than GENTLE of the arm's limits, or else the
+        gentlest.
+        """
+        arm, points, slopes = self.arm, trajectory.positions, trajectory.velocities
         if slopes is None:
-            slopes = _differences(due, trajectory.positions)
-        due = np.concatenate([old.due[keep], due])
-        points = np.concatenate([old.points[keep], trajectory.positions])
-        self._slopes = slopes = np.concatenate([self._slopes[keep], slopes])
-        cubics = curve.cubics_of(due, points, slopes)
-        cubics[:, 1:, self.arm :] = 0.0  # held columns stay where they are
+            slopes = curve.spline_slopes(due, points)
+        new = Curve(due, points[:, :arm], curve.cubics_of(due, points, slopes)[:, :, :arm])
+        pieces = self.pieces
+        old = Curve(pieces.due, pieces.points[:, :arm], pieces.cubics[:, :, :arm])
+        ways = []
+        if start is not None:
+            ways.append(lead(start, new, phi, SHORTEST, self._gentle))
+        elif len(old.due):
+            before = old.due[old.due < due[0] - 0.5 * (due[1] - due[0] if len(due) > 1 else 0.0)]
+            walked = phi >= old.due[0]
+            latest = max(phi, float(before[-1])) if len(before) else phi
+            if walked or len(before):
+                ways.append(lead(curve.state(*old, latest), new, latest, SHORTEST, self._gentle))
+            if walked and latest > phi and ways[0].effort > 1.0:
+                ways.append(lead(curve.state(*old, phi), new, phi, SHORTEST, self._gentle))
+        way = min(ways, key=lambda way: way.effort, default=None)
+        if way is None or not np.isfinite(way.effort):  # what is broken must not break the next
+            self._set(due, new.points, new.cubics, points[:, arm:])
+            return
+        first = max(0, int(old.due.searchsorted(phi, side='right')) - 1)
+        stop = min(int(old.due.searchsorted(way.due[0] - TINY)), len(old.cubics))
+        kept = slice(min(first, stop), stop) if start is None else slice(0, 0)
+        times = np.concatenate([old.due[kept], way.due, new.due[way.target + 1 :]])
+        grips = points[curve.hold(due, times + TINY), arm:]
+        if len(old.due):
+            early = (times < due[0] - TINY)[:, None]
+            grips = np.where(early, pieces.points[curve.hold(old.due, times + TINY), arm:], grips)
+        self._set(
+            times,
+            np.concatenate([old.points[kept], way.points, new.points[way.target + 1 :]]),
+            np.concatenate([old.cubics[kept], way.cubics, new.cubics[way.target :]]),
+            grips,
+        )
+
+    def _set(self, due: Array, points: Array, cubics: Array, held: Array) -> None:
+        """Take new pieces: of the arm (T, arm), (T - 1, 4, arm), of the held columns (T, held)."""
+        still = np.zeros((len(cubics), 4, held.shape[1]))
+        still[:, 0] = held[:-1]
+        cubics = np.concatenate([cubics, still], axis=2)
+        points = np.concatenate([points, held], axis=1)
         self.pieces = PlanPieces(due, points, cubics, *curve.peaks(due, cubics))
-
-
-def _differences(due: Array, positions: Array) -> Array:
-    """Return slopes (T, n) by finite differences, second order inside; zero for one point."""
-    if len(due) < 2:
-        return np.zeros_like(positions)
-    return np.gradient(positions, due, axis=0)

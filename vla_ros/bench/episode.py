@@ -66,12 +66,14 @@ class Episode:
         self._arena = Arena(still, moving, float(self._gaps.sum()), rng)
         self._oracle = Oracle(robot, self._arena.solids)
         self._adversary = Adversary(robot, kinematics, rng)
-        self._plan = Plan(len(robot.joint_names))
+        self._plan = Plan(len(robot.joint_names), accel=robot.limits('acceleration'))
         self._every = int(rng.choice([1, 4, 10, 20]))  # ticks between two reports of the world
         self._fixed = ~np.isin(self._oracle.solid, list(self._arena.moving))  # (P,) still pairs
         self._excess = np.zeros((len(EXCESS), self._n))
         self.tally = Tally(episodes=1)
         self._begin(kinematics)
+        # Half of the attacks forget the plan with every chunk: no join makes them gentle.
+        self._abrupt = bool(rng.random() < 0.5)
 
     def _begin(self, kinematics: Kinematics) -> None:
         """Find a pose that is clear of everything, and start there at rest."""
@@ -142,7 +144,9 @@ class Episode:
         position[:-1], position[-1] = self._q, self._opening
         chunk = self._adversary.chunk(Situation(now, position, dt, self._targets))
         if chunk is not None:
-            self._plan.accept(chunk, now)
+            if self._abrupt:
+                self._plan.timeline.clear()
+            self._plan.accept(chunk, now, None if self._abrupt else position)
         measured = position.copy()
         measured[:-1] += NOISE * rng.standard_normal(self._n)
         if rng.random() < FAULT:

@@ -62,11 +62,11 @@ class Recording:
         """Yield each tick with its plan, for a caller that then steps the filter."""
         start = np.append(self.robot.home, self.robot.gripper.open)
         safety.reset(start)
-        plan = Plan(len(self.robot.joint_names))
+        plan = Plan(len(self.robot.joint_names), accel=self.robot.limits('acceleration'))
         plan.reset(START)
         for tick in self.ticks:
             if tick.chunk is not None:
-                plan.accept(tick.chunk, tick.now)
+                plan.accept(tick.chunk, tick.now, tick.state.position)
             yield tick, plan
 
 
@@ -98,7 +98,7 @@ def record(
             begin, since = position, now
         chunk = _towards(begin, goal, now, now - since, robot) if k % CHUNK == 0 else None
         if chunk is not None:
-            plan.accept(chunk, now)
+            plan.accept(chunk, now, position)
         state = JointState(now, position, np.zeros(n + 1))
         result = safety.step(state, plan, world, now, config.period)
         assert result.command is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 import time
 from typing import Any
 
@@ -44,6 +45,11 @@ COLUMNS = (  # key, head, format
     'synchronous; may be given again.  [default: all that the policy offers]',
 )
 @click.option('--workers', type=click.IntRange(min=1), default=1, help='Processes.')
+@click.option(
+    '--log',
+    type=click.Path(dir_okay=False, path_type=Path),
+    help='Keep each episode here as it ends; one that is kept is not played again.',
+)
 @launch_options('suite', 'policy', 'safety', 'robot')
 @json_option
 def execution(
@@ -52,6 +58,7 @@ def execution(
     delays: tuple[float, ...],
     ways: tuple[str, ...],
     workers: int,
+    log: Path | None,
     suite: str,
     policy: str,
     safety: str,
@@ -86,9 +93,9 @@ def execution(
         progress.update(bar, total=len(player.cells) * episodes)
 
         def done(one: Played) -> None:
-            progress.update(bar, advance=1, description=one.cell.name)
+            progress.update(bar, advance=1, description=one.name)
 
-        result = run(bench, player, workers, done)
+        result = run(bench, player, workers, log, done)
     result['wall_seconds'] = time.monotonic() - started
     output.console.print(table(result), soft_wrap=True, markup=False)
     output.write(result)

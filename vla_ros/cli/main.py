@@ -16,6 +16,7 @@ from vla_ros.errors import UnknownNameError, VlaError
 VERBS = {
     'demo': 'Run the whole chain once and record it.',
     'up': 'Start simulator, safety filter and policy; Ctrl-C ends them.',
+    'serve': 'Serve a policy to clients on other machines, without ROS.',
     'say': 'Send an instruction to a running policy.',
     'eval': 'Measure a policy on a task suite.',
     'train': 'Train the tiny VLA from nothing, in slices.',

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed, ProcessPoolExecutor
-from dataclasses import dataclass, replace
-import multiprocessing
-import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from vla_ros import paths
@@ -14,7 +12,9 @@ from vla_ros.actions.decode import Codec
 from vla_ros.actions.executor import Executor
 from vla_ros.actions.strategies import make_strategy
 from vla_ros.errors import UnknownNameError
+from vla_ros.evaluation.log import EpisodeLog
 from vla_ros.evaluation.metrics import Outcome, rate
+from vla_ros.evaluation.processes import spread
 from vla_ros.evaluation.rollout import Rollout
 from vla_ros.evaluation.runner import make_policy
 from vla_ros.evaluation.seams import Seams
@@ -82,7 +82,8 @@ class Played:
     """One episode of one cell."""
 
     index: int
-    cell: Cell
+    name: str  # of the cell
+    delay: float  # [s] of the cell
     outcome: Outcome
     seams: Seams
 
@@ -139,24 +140,31 @@ class Player:
             replan_steps=way.replan_steps or self._spec.replan_steps,
         )
 
-    def play(self, index: int) -> list[Played]:
-        """Play one episode in all cells.
+    def play(self, index: int, names: Sequence[tuple[str, float]]) -> list[Played]:
+        """Play one episode in cells by name and delay.
 
         Raises:
             HorizonError: A delay is longer than the policy's chunk can bear.
         """
         played = []
         for cell, executor in self._executors.items():
+            if (cell.name, cell.delay) not in names:
+                continue
             self._rollout.follow(executor, cell.delay)
             seams = Seams(self._rollout.guard.config.period)
             outcome = self._rollout.run(self._episodes[index], seams=seams)
             seams.end()
-            played.append(Played(index, cell, outcome, seams))
+            played.append(Played(index, cell.name, cell.delay, outcome, seams))
         return played
 
 
+def player_of(bench: Bench) -> Callable[[int, Sequence[tuple[str, float]]], list[Played]]:
+    """Return what plays a bench's episodes."""
+    return Player(bench).play
+
+
 def run(
-    bench: Bench, player: Player, workers: int, done: Callable[[Played], None]
+    bench: Bench, player: Player, workers: int, log: Path | None, done: Callable[[Played], None]
 ) -> dict[str, Any]:
     """Play a bench and return its figures.
 
@@ -164,22 +172,52 @@ def run(
         bench: What is to be measured.
         player: Of this bench; plays where there is one worker.
         workers: Processes.
-        done: Called for each episode.
+        log: Gets a line for each episode as it ends; those that it holds are not played again.
+        done: Called for each episode, also for those from the log.
+
+    Raises:
+        ConfigError: The log is of another bench.
+        HorizonError: A delay is longer than the policy's chunk can bear.
     """
-    played: list[Played] = []
-    indices = range(bench.episodes)
-    for some in map(player.play, indices) if workers == 1 else _spread(bench, indices, workers):
+    kept = EpisodeLog(log, asdict(bench))
+    played = [_from_entry(entry) for entry in kept.entries]
+    for one in played:
+        done(one)
+    have = {(one.index, one.name, one.delay) for one in played}
+    cells = [(cell.name, cell.delay) for cell in player.cells]
+    work = []
+    for index in range(bench.episodes):
+        missing = [cell for cell in cells if (index, *cell) not in have]
+        if missing:
+            work.append((index, missing))
+    for _, some in spread(player_of, bench, work, workers, player.play):
         played += some
+        kept.add(map(_entry, some))
         for one in some:
             done(one)
     return figures(bench, played)
+
+
+def _entry(one: Played) -> dict[str, Any]:
+    return {
+        'index': one.index,
+        'name': one.name,
+        'delay': one.delay,
+        'outcome': asdict(one.outcome),
+        'seams': one.seams.as_dict(),
+    }
+
+
+def _from_entry(entry: dict[str, Any]) -> Played:
+    outcome, seams = Outcome(**entry['outcome']), Seams.from_dict(entry['seams'])
+    return Played(**{**entry, 'outcome': outcome, 'seams': seams})
 
 
 def figures(bench: Bench, played: Sequence[Played]) -> dict[str, Any]:
     """Return what `vla bench execution` reports: a cell for each way and delay."""
     cells: dict[tuple[str, float], list[Played]] = {}
     for one in sorted(played, key=lambda one: one.index):
-        cells.setdefault((one.cell.name, one.cell.delay), []).append(one)
+        cells.setdefault((one.name, one.delay), []).append(one)
     least = min(bench.delays)
     rows = []
     for (name, delay), some in cells.items():
@@ -212,7 +250,7 @@ def figures(bench: Bench, played: Sequence[Played]) -> dict[str, Any]:
         'episodes': bench.episodes,
         'cells': _with_best(rows),
         'outcomes': [
-            {'index': one.index, 'strategy': one.cell.name, 'delay_ms': 1e3 * one.cell.delay,
+            {'index': one.index, 'strategy': one.name, 'delay_ms': 1e3 * one.delay,
              **vars(one.outcome)} for one in played
         ],
     }  # fmt: skip
@@ -229,25 +267,3 @@ def _with_best(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             best = min(some, key=lambda row: (-row['success_rate'], row['episode_seconds']))
             best['best_synchronous'] = True
     return rows
-
-
-def _spread(bench: Bench, indices: Sequence[int], workers: int) -> Iterator[list[Played]]:
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin, initargs=(bench,)
-    ) as pool:
-        for future in as_completed([pool.submit(_play, index) for index in indices]):
-            yield future.result()
-
-
-_player: Player  # of a worker process
-
-
-def _begin(bench: Bench) -> None:
-    global _player
-    os.environ['OMP_NUM_THREADS'] = '1'
-    _player = Player(bench)
-
-
-def _play(index: int) -> list[Played]:
-    return _player.play(index)

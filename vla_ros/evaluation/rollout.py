@@ -105,10 +105,11 @@ class Rollout:
             self.policy.watch(condition.seen or told, self._view(condition.seen))
         self.policy.reset(told.instruction, seed=episode.seed)
         self.guard.reset(world.joint_state().position)
-        plan = Plan(len(self.robot.joint_names))
+        plan = Plan(len(self.robot.joint_names), accel=self.robot.limits('acceleration'))
         executor = self._executor
         executor.reset()
         tally = _Tally(episode, told.instruction, table, condition.hazard)
+        reference = world.joint_state().position  # (n,) where the arm is commanded to be
         pending: _Pending | None = None  # an inference in flight
         asked_at = 0.0  # [s]
         dt, tick, held_since = self.guard.config.period, 0, math.inf
@@ -123,7 +124,8 @@ class Rollout:
                 pending = self._infer(state, told, condition.seen, phi, tally)
             if pending is not None and now >= pending.arrival:
                 sent = self._decode(pending, phi, tally)
-                if sent is not None and plan.accept(sent.trajectory, now).ok:
+                begun = reference if tally.chunks else None
+                if sent is not None and plan.accept(sent.trajectory, now, begun).ok:
                     tally.chunks += 1
                     if seams is not None:
                         seams.joined(phi, sent.mismatch)
@@ -135,9 +137,9 @@ class Rollout:
                 sample = plan.sample(plan.clock.phi)
                 seams.tick(plan.clock.phi, sample.position[:-1], sample.phase is Phase.ON)
             assert result.command is not None, 'a filter that was reset always commands'
-            command = result.command.positions[0]
-            executor.executed(plan.clock.phi + result.rate * dt, command)
-            world.set_command(command[:-1], float(command[-1]), over=dt)
+            reference = result.command.positions[0]
+            executor.executed(plan.clock.phi + result.rate * dt, reference)
+            world.set_command(reference[:-1], float(reference[-1]), over=dt)
             tick += 1
             goal = round(tick * dt / timestep - 1e-9)  # physics steps need not divide a tick
             world.step((goal - steps) * timestep)

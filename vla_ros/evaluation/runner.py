@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed, ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-import multiprocessing
-import os
 from typing import Any
 
 from vla_ros import config, paths
 from vla_ros.evaluation.metrics import control, Outcome, summarize
+from vla_ros.evaluation.processes import spread
 from vla_ros.evaluation.rollout import Condition, Rollout
 from vla_ros.evaluation.scripted import NAME as EXPERT
 from vla_ros.evaluation.scripted import ScriptedPolicy
@@ -78,15 +76,10 @@ def run(
         workers: Processes; 1 plays in this one.
         done: Called after each episode.
     """
-    # One thread for each process: threads of several processes on the same cores only wait for
-    # each other. torch reads this once, when an adapter imports it.
-    os.environ.setdefault('OMP_NUM_THREADS', '1')
-    work = jobs(evaluation)
-    player = _Player(evaluation)  # also the check of every name and of the weights
+    work = [(job,) for job in jobs(evaluation)]
+    play = player_of(evaluation)  # also the check of every name and of the weights
     played = []
-    for job, outcome in (
-        _here(player, work) if workers == 1 else _spread(evaluation, work, workers)
-    ):
+    for (job,), outcome in spread(player_of, evaluation, work, workers, play):
         played.append((job, outcome))
         done(job, outcome)
     played.sort(key=lambda pair: pair[0].index)
@@ -148,32 +141,6 @@ class _Player:
         return self._rollouts[name]
 
 
-def _here(player: _Player, work: list[Job]) -> Iterator[tuple[Job, Outcome]]:
-    for job in work:
-        yield job, player.play(job)
-
-
-def _spread(
-    evaluation: Evaluation, work: list[Job], workers: int
-) -> Iterator[tuple[Job, Outcome]]:
-    """Play in fresh processes: MuJoCo's renderer and torch do not survive a fork."""
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin, initargs=(evaluation,)
-    ) as pool:
-        futures = {pool.submit(_play, job): job for job in work}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-
-
-_player: _Player  # of a worker process
-
-
-def _begin(evaluation: Evaluation) -> None:
-    global _player
-    os.environ['OMP_NUM_THREADS'] = '1'  # read when torch is imported: one core for each process
-    _player = _Player(evaluation)
-
-
-def _play(job: Job) -> Outcome:
-    return _player.play(job)
+def player_of(evaluation: Evaluation) -> Callable[[Job], Outcome]:
+    """Return what plays an evaluation's episodes."""
+    return _Player(evaluation).play

@@ -6,19 +6,17 @@ cell, a hazard and a mode of the safety filter, plays all of them, so cells comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed, ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-import json
 import math
-import multiprocessing
-import os
 from pathlib import Path
 from typing import Any
 
 from vla_ros import paths
-from vla_ros.errors import ConfigError, SimulationError, UnknownNameError
+from vla_ros.errors import SimulationError, UnknownNameError
+from vla_ros.evaluation.log import EpisodeLog
 from vla_ros.evaluation.metrics import NORMAL_95, Outcome, rate, summarize
+from vla_ros.evaluation.processes import spread
 from vla_ros.evaluation.rollout import Condition, Rollout
 from vla_ros.evaluation.runner import make_policy
 from vla_ros.evaluation.scripted import NAME as EXPERT
@@ -138,25 +136,19 @@ def run(
     Raises:
         ConfigError: The log is of another study.
     """
-    os.environ.setdefault('OMP_NUM_THREADS', '1')
-    played = _read(study, log) if log and log.exists() else []
+    kept = EpisodeLog(log, asdict(study))
+    played = [Played(x['index'], x['mode'], Outcome(**x['outcome'])) for x in kept.entries]
     for one in played:
         done(one)
-    if log:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        lines = [{'study': asdict(study)}, *map(asdict, played)]  # without a line cut short
-        log.write_text(''.join(json.dumps(line) + '\n' for line in lines))
     have = {(one.index, one.outcome.hazard, one.mode) for one in played}
     work = []
     for index in range(study.episodes):
         cells = [(h, m) for h in study.hazards for m in study.modes if (index, h, m) not in have]
         if cells:
             work.append((index, cells))
-    for some in _here(study, work) if workers == 1 else _spread(study, work, workers):
+    for _, some in spread(player_of, study, work, workers):
         played += some
-        if log:
-            with log.open('a') as file:
-                file.writelines(json.dumps(asdict(one)) + '\n' for one in some)
+        kept.add(map(asdict, some))
         for one in some:
             done(one)
     return figures(study, played)
@@ -234,45 +226,6 @@ def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> dict[str, Any]:
     }
 
 
-def _read(study: Study, log: Path) -> list[Played]:
-    text = log.read_text()
-    whole = text[: text.rfind('\n') + 1]  # the last line may be cut short
-    lines = [json.loads(line) for line in whole.splitlines()]
-    head = lines[0].get('study') if lines else None
-    if head != json.loads(json.dumps(asdict(study))):
-        raise ConfigError(
-            f'{log} holds the episodes of {head}, expected {asdict(study)}; name another file.'
-        )
-    return [Played(x['index'], x['mode'], Outcome(**x['outcome'])) for x in lines[1:]]
-
-
-def _here(
-    study: Study, work: Sequence[tuple[int, list[tuple[str, str]]]]
-) -> Iterator[list[Played]]:
-    player = Player(study)
-    for index, cells in work:
-        yield player.play(index, cells)
-
-
-def _spread(
-    study: Study, work: Sequence[tuple[int, list[tuple[str, str]]]], workers: int
-) -> Iterator[list[Played]]:
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin, initargs=(study,)
-    ) as pool:
-        for future in as_completed([pool.submit(_play, *item) for item in work]):
-            yield future.result()
-
-
-_player: Player  # of a worker process
-
-
-def _begin(study: Study) -> None:
-    global _player
-    os.environ['OMP_NUM_THREADS'] = '1'
-    _player = Player(study)
-
-
-def _play(index: int, cells: list[tuple[str, str]]) -> list[Played]:
-    return _player.play(index, cells)
+def player_of(study: Study) -> Callable[[int, Sequence[tuple[str, str]]], list[Played]]:
+    """Return what plays a study's episodes."""
+    return Player(study).play

@@ -59,7 +59,9 @@ class Control:
         """
         self.robot, self.config, self.dry_run = robot, config, dry_run
         self._filter = SafetyFilter(robot, config)
-        self._arbiter = Arbiter(robot.joint_names, config.start_tolerance)
+        self._arbiter = Arbiter(
+            robot.joint_names, config.start_tolerance, robot.limits('acceleration')
+        )
         self._link = Link() if robot.driver.streams and not dry_run else None
         self._started = False
         self._state: JointState | None = None

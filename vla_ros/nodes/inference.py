@@ -11,12 +11,12 @@ from typing import cast
 
 import numpy as np
 
-from vla_ros.actions.executor import Executor
 from vla_ros.errors import HorizonError, VlaError
+from vla_ros.nodes.loading import Loaded
 from vla_ros.nodes.observation import Assembled, Assembler, Missing
 from vla_ros.nodes.session import accepts, KEY_TOLERANCE, Session
 from vla_ros.nodes.supply import SUPPLIES
-from vla_ros.policies.base import chunk_seed, Policy, SamplingPolicy
+from vla_ros.policies.base import chunk_seed, interrupt, SamplingPolicy
 from vla_ros.status import ExecutionState, Percentiles, PolicyPhase, PolicyStatus, RunCode
 from vla_ros.types import ActionChunk, ChunkPrefix, Observation, Provenance, Trajectory
 
@@ -42,8 +42,7 @@ class Inference:
 
     def __init__(
         self,
-        policy: Policy,
-        executor: Executor,
+        loaded: Loaded,
         assembler: Assembler,
         publish: Publish,
         clock: Callable[[], float],
@@ -52,17 +51,15 @@ class Inference:
         """Bind the parts; nothing runs yet.
 
         Args:
-            policy: Used by the worker's thread only.
-            executor: Of this policy; used under the lock.
+            loaded: Its policy is used by the worker's thread only, its executor under the lock.
             assembler: Where the inputs arrive.
             publish: Sends a trajectory, with its provenance unless it is an empty one.
             clock: ROS time [s].
             seed: Instruction k draws from `chunk_seed(seed, k)`.
         """
-        self.session = Session(policy.spec)
+        self.session = Session(loaded.policy.spec)
         self.discarded = 0  # results that came too late for their instruction
-        self._policy = policy
-        self._executor = executor
+        self._policy, self._executor = loaded.policy, loaded.executor
         self._assembler = assembler
         self._publish = publish
         self._clock = clock
@@ -74,6 +71,8 @@ class Inference:
         self._known = 0  # instruction that the policy was last reset for
         self._index = 0  # inferences since then
         self._failures = 0  # since the last answer that could be used
+        self._trouble = ''  # why the last one could not
+        self._next: tuple[Loaded, Callable[[Loaded], None]] | None = None  # to take over
         self._busy_since: float | None = None  # [s] perf_counter
         self._window: deque[tuple[float, ...]] = deque(maxlen=WINDOW)  # STAGES, end time [s]
         self._sent: tuple[float, float] | None = None  # [s] key, time; not yet in use
@@ -91,10 +90,24 @@ class Inference:
         self.stop(RunCode.CANCELED, 'the policy node was deactivated')
         self._stopping = True
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout)
-            return not self._thread.is_alive()
+        end = perf_counter() + timeout
+        while self._thread is not None and self._thread.is_alive():
+            if perf_counter() > end:
+                return False
+            interrupt(self._policy)  # again, for it may have come before an inference began
+            self._thread.join(0.1)
         return True
+
+    def exchange(self, loaded: Loaded, taken: Callable[[Loaded], None]) -> None:
+        """Use another policy from the next inference on; the plan of this one is executed.
+
+        Args:
+            loaded: Takes over the instruction in work.
+            taken: Called with it when it is in use, by the worker's thread.
+        """
+        with self._lock:
+            self._next = loaded, taken
+        self._wake.set()
 
     def begin(self, text: str, limit: float, until_success: bool) -> int:
         """Follow an instruction from now on and return its number.
@@ -106,6 +119,7 @@ class Inference:
             now = self._clock()
             number = self.session.start(text, now, limit, until_success)
             self._executor.reset()  # what was planned was for another sentence
+            self._trouble = ''
             if self.session.moving and self._expected_delay() > ACCEPTABLE_DELAY:
                 self._halt(now)
         self._wake.set()
@@ -159,6 +173,8 @@ class Inference:
             message = session.message
             if session.phase is PolicyPhase.RUNNING and SUPPLIES[supply]:
                 message = f'{message}; {SUPPLIES[supply]}'
+            if session.running and self._trouble:
+                message = f'{message}; {self._trouble}'
             return PolicyStatus(
                 now,
                 session.phase,
@@ -193,6 +209,7 @@ class Inference:
 
     def step(self) -> bool:
         """Infer and publish once if that is due and possible; return whether it was tried."""
+        self._take_over()
         with self._lock:
             now = self._clock()
             session = self.session
@@ -216,16 +233,28 @@ class Inference:
                         session.waiting(inputs.reason)
                 return False
             self._infer(number, inputs, now)
-            self._failures = 0
+            self._failures, self._trouble = 0, ''
         except Exception as error:  # a policy is foreign code: any failure must stop the arm
             self._fail(number, error)
         return True
+
+    def _take_over(self) -> None:
+        """Use the policy that waits for its turn, if there is one."""
+        with self._lock:
+            if self._next is None:
+                return
+            (loaded, taken), self._next = self._next, None
+            self._policy, self._executor = loaded.policy, loaded.executor
+            self._known, self._failures = 0, 0
+            self.session.spec = loaded.policy.spec
+        taken(loaded)
 
     def _fail(self, number: int, error: Exception) -> None:
         """Try again with fresh noise while the old plan lasts, then give the instruction up."""
         known = isinstance(error, VlaError)
         log.error('inference failed: %s', error, exc_info=None if known else error)
         self._failures += 1
+        self._trouble = str(error)
         if known and self._failures < FAILURES:
             return
         self._failures = 0

@@ -6,6 +6,7 @@ deaf and mute: the subscriptions live from activation to deactivation.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 import gc
@@ -19,23 +20,24 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
+from rclpy.parameter import Parameter
 
 from vla_ros import config, graph, paths
-from vla_ros.actions.decode import Codec
-from vla_ros.actions.executor import Executor
-from vla_ros.errors import PolicyError, VlaError
+from vla_ros.errors import PolicyError, RobotPolicyMismatch, VlaError
+from vla_ros.fit import require_fit
 from vla_ros.nodes.inference import Inference
+from vla_ros.nodes.loading import load, Loaded, Loading
 from vla_ros.nodes.observation import Assembler
 from vla_ros.nodes.session import Ended
-from vla_ros.policies.registry import create
+from vla_ros.policies.base import interrupt, Policy
 from vla_ros.robot import load_robot
 from vla_ros.ros import convert
 from vla_ros.ros.node import Node, run
-from vla_ros.ros.parameters import declare
+from vla_ros.ros.parameters import declare, on_change
 from vla_ros.ros.qos import interface
 from vla_ros.spec import PolicySpec
 from vla_ros.status import PolicyPhase, PolicyStatus, RunCode
-from vla_ros.types import Frame, JointState, Observation, Provenance, Trajectory
+from vla_ros.types import Provenance, Trajectory
 
 END_WAIT = 5.0  # [s] for the inference in flight when the node is deactivated
 
@@ -47,7 +49,7 @@ class PolicyNode(Node):
         """Declare the parameters; `kwargs` are rclpy's."""
         super().__init__('policy', **kwargs)
         self._robot_name = self.argument('robot')
-        self._policy_name = self.argument('policy')
+        self._policy_name = self.argument('policy', live=True)
         self._seed = self.argument('seed')
         self._max_age = declare(
             self, 'max_input_age', 0.5, 'Oldest picture or joint state that may be used [s].'
@@ -59,6 +61,10 @@ class PolicyNode(Node):
         self._status = self.advertise(graph.POLICY_STATUS)
         self._resting = PolicyStatus(0.0, PolicyPhase.STOPPED, 'not configured yet', '', 0)
         self._inference: Inference | None = None  # from activation to deactivation
+        self._policy: Policy | None = None  # from configuration to cleanup
+        self._loading: Loading | None = None  # a policy that is to take over
+        self._note = ''  # about that policy, for the status
+        on_change(self, self._changed)
         self._goals: dict[int, ServerGoalHandle] = {}  # instruction number -> its goal
         self._ended: dict[bytes, Ended] = {}  # goals that are about to send their result
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -69,6 +75,7 @@ class PolicyNode(Node):
         try:
             self._load()
         except VlaError as error:
+            self._policy = None
             self._rest(PolicyPhase.ERROR, str(error))
             raise
         self._rest(PolicyPhase.STOPPED, 'not active')
@@ -107,9 +114,9 @@ class PolicyNode(Node):
             seed = int.from_bytes(os.urandom(4), 'little')
             self.get_logger().info(f'seed {seed}')
         self._assembler = assembler
-        self._inference = Inference(
-            self._policy, self._executor, assembler, self._send, self.now, seed
-        )
+        assert self._policy is not None, 'configure comes first'
+        loaded = Loaded(self._policy, self._executor)
+        self._inference = Inference(loaded, assembler, self._send, self.now, seed)
         self._inference.start()
         self._inputs = [
             self.listen(graph.JOINT_STATES, self._joints),
@@ -132,12 +139,19 @@ class PolicyNode(Node):
             self.destroy_subscription(subscription)
         ended = inference.close(END_WAIT)
         self._report()
-        self._inference = None
+        self._inference = self._loading = None
+        self._note = ''
+        self._tell_policy()
         self._rest(PolicyPhase.STOPPED, 'deactivated')
         if not ended:
             raise PolicyError(
                 f'the inference in flight did not end within {END_WAIT} s; end the process.'
             )
+
+    def interrupt(self) -> None:
+        """End the first inference, for which a configuration may wait."""
+        if self._policy is not None:
+            interrupt(self._policy)
 
     def cleanup(self) -> None:
         """Forget the policy."""
@@ -146,45 +160,71 @@ class PolicyNode(Node):
             self.destroy_service(service)
         self.destroy_publisher(self._trajectory)
         self.destroy_publisher(self._chunk)
-        del self._policy, self._executor
+        self._policy = None
+        del self._executor
         gc.unfreeze()
 
     def _load(self) -> None:
         self._robot = load_robot(paths.find('robots', self._robot_name))
-        self._spec = config.load(paths.find('policies', self._policy_name), PolicySpec)
+        spec = config.load(paths.find('policies', self._policy_name), PolicySpec)
         # torch reads this once, when the adapter imports it
         os.environ['OMP_NUM_THREADS'] = os.environ['MKL_NUM_THREADS'] = str(self._threads)
-        urdf = paths.share() / 'urdf' / self._robot.urdf
-        try:
-            self._policy = create(self._spec, self._robot)
-            codec = Codec(self._robot, urdf, self._spec)
-            self._executor = Executor(codec, self._policy.offers)
-            self._rehearse()
-        except VlaError:
-            raise
-        except Exception as error:
-            raise PolicyError(
-                f'policy {self._spec.name} cannot be loaded: {type(error).__name__}: {error}.'
-            ) from error
-        self.get_logger().info(f'policy {self._spec.name} on {self._robot.name} is loaded')
+        self._use(load(spec, self._robot, partial(setattr, self, '_policy')))
+        self.get_logger().info(f'policy {spec.name} on {self._robot.name} is loaded')
 
-    def _rehearse(self) -> None:
-        """Infer once on black pictures, so that the first real chunk is as fast as the rest."""
-        robot = self._robot
-        frames = {}
-        for image in self._spec.images:
-            camera = robot.camera(image.camera)
-            frames[camera.name] = Frame(0.0, np.zeros((camera.height, camera.width, 3), np.uint8))
-        position = np.append(robot.home, robot.gripper.open)
-        joints = JointState(0.0, position, np.zeros(len(position)))
-        self._policy.reset('', seed=0)
-        found = self._policy.infer(Observation(0.0, frames, joints, '')).actions.shape
-        expected = (self._spec.horizon, self._executor.codec.action_dim)
-        if found != expected:
-            raise PolicyError(
-                f'policy {self._spec.name} answers with actions of shape {found}, expected '
-                f'{expected}: correct horizon or action in its file.'
-            )
+    def _use(self, loaded: Loaded) -> None:
+        self._policy, self._executor = loaded.policy, loaded.executor
+        self._spec = loaded.policy.spec
+
+    def _changed(self, values: Mapping[str, Any]) -> str:
+        """Begin to load the policy that the parameter names, or say why not."""
+        name = values.get('policy', self._policy_name)
+        if name == self._policy_name:
+            return ''
+        if self._policy is None:
+            self._policy_name = name  # for the next configuration
+            return ''
+        if self._inference is None or self._loading is not None:
+            return 'policies are exchanged while the node is active, one at a time.'
+        try:
+            spec = config.load(paths.find('policies', name), PolicySpec)
+            require_fit(self._robot, spec)
+            if inputs(spec) != inputs(self._spec):
+                raise RobotPolicyMismatch(
+                    f'policy {spec.name} has inputs {inputs(spec)}, policy {self._spec.name} '
+                    f'{inputs(self._spec)}: clean the node up and configure it again.'
+                )
+        except VlaError as error:
+            return str(error)
+        self._loading = Loading(name, spec, self._robot)
+        self._note = f'loading policy {spec.name}'
+        return ''
+
+    def _exchange(self, inference: Inference) -> None:
+        """Hand over the policy that has been loaded, or tell why it could not be."""
+        loading = self._loading
+        if loading is None or not loading.done:
+            return
+        self._loading = None
+        if loading.loaded is not None:
+            inference.exchange(loading.loaded, partial(self._taken, loading.name))
+            return
+        self._note = f'policy {loading.spec.name} is not used: {loading.error}'
+        self.get_logger().error(self._note)
+        self._tell_policy()
+
+    def _taken(self, name: str, loaded: Loaded) -> None:
+        """Forget the old policy; called by the inference's thread."""
+        self._policy_name, self._note = name, ''
+        self._use(loaded)
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+        self.get_logger().info(f'policy {self._spec.name} took over')
+
+    def _tell_policy(self) -> None:
+        """Let the parameter name the policy that is in use."""
+        self.set_parameters([Parameter('policy', value=self._policy_name)])
 
     def _send(self, trajectory: Trajectory, provenance: Provenance | None) -> None:
         names = self._robot.joint_names
@@ -290,7 +330,11 @@ class PolicyNode(Node):
             self._status.publish(convert.policy_status_to_msg(replace(self._resting, stamp=now)))
             return
         inference.check()
-        self._status.publish(convert.policy_status_to_msg(inference.status(now)))
+        self._exchange(inference)
+        status = inference.status(now)
+        if self._note:
+            status = replace(status, message=f'{status.message}; {self._note}')
+        self._status.publish(convert.policy_status_to_msg(status))
         session = inference.session
         ended = {end.instruction_id: end for end in session.endings}
         for number, goal in list(self._goals.items()):
@@ -306,6 +350,12 @@ class PolicyNode(Node):
     def _running(self) -> Inference:
         assert self._inference is not None, 'callbacks of subscriptions need an active node'
         return self._inference
+
+
+def inputs(spec: PolicySpec) -> tuple[list[str], str, float]:
+    """Return what of a policy decides which topics are heard and how they are put together."""
+    cameras = sorted({image.camera for image in spec.images})
+    return cameras, spec.alignment, spec.alignment_tolerance
 
 
 def main() -> int:

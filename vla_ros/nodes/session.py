@@ -40,7 +40,7 @@ class Session:
         Args:
             spec: Its step, horizon and replan_steps say when an inference is due.
         """
-        self._spec = spec
+        self.spec = spec  # of the policy in use, which may be exchanged
         self.instruction = ''
         self.instruction_id = 0
         self.phase = PolicyPhase.IDLE
@@ -148,7 +148,7 @@ class Session:
         state = self._execution
         if state is None or not self._is_accepted(state):
             return self.unaccepted(now)
-        if now - self.last_stamp > self._spec.patience:
+        if now - self.last_stamp > self.spec.patience:
             return True
         consumed = _phi(state, now) - state.accepted_plan_clock
         return consumed >= interval
@@ -176,7 +176,7 @@ class Session:
         if length is None:  # it follows a plan of before, of somebody else, or none
             return 'none'
         begun = state.accepted_plan_clock
-        return supply(phi, state.rate, begun, begun + length, interval, self._spec.step)
+        return supply(phi, state.rate, begun, begun + length, interval, self.spec.step)
 
     def plan_clock(self, at: float) -> float | None:
         """Return Phi(at) [s], None while the safety filter has said nothing."""
@@ -192,7 +192,7 @@ class Session:
         begun, phi = self.plan_clock(stamp), self.plan_clock(now)
         if begun is None or phi is None:
             return 0
-        return max(0, math.floor((phi - begun) / self._spec.step))
+        return max(0, math.floor((phi - begun) / self.spec.step))
 
     def published(self, stamp: float, now: float, points: int, length: float = 0.0) -> None:
         """Note a trajectory that was sent; without points it stopped the arm.

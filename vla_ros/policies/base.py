@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import cast, Protocol
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from vla_ros.spec import ImageSpec, PolicySpec
 from vla_ros.types import ActionChunk, ChunkPrefix, Image, Observation
 
 # What an adapter may offer beyond a chunk for an observation, see `Policy.offers`.
-OFFERS = ('guidance', 'trained prefix', 'samples')
+OFFERS = ('guidance', 'trained prefix', 'samples', 'interrupt')
 
 
 class Policy(Protocol):
@@ -34,7 +34,8 @@ class Policy(Protocol):
         """Words of OFFERS.
 
         guidance: `infer` takes a prefix guided by an 'exact' or 'identity' Jacobian;
-        trained prefix: it takes one by Guidance('trained'); samples: it is a SamplingPolicy.
+        trained prefix: it takes one by Guidance('trained'); samples: it is a SamplingPolicy;
+        interrupt: it is an InterruptiblePolicy.
         """
 
     def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
@@ -62,6 +63,19 @@ class SamplingPolicy(Policy, Protocol):
         Raises:
             PolicyError: As `infer`, or `count` is less than 1.
         """
+
+
+class InterruptiblePolicy(Policy, Protocol):
+    """A policy that offers 'interrupt': it may wait for something outside, such as a server."""
+
+    def interrupt(self) -> None:
+        """End an inference in flight, which raises PolicyError; may come from any thread."""
+
+
+def interrupt(policy: Policy) -> None:
+    """End the inference in flight of a policy that offers this."""
+    if 'interrupt' in policy.offers:
+        cast(InterruptiblePolicy, policy).interrupt()
 
 
 def chunk_seed(seed: int, index: int) -> int:

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-import torch
-from torch.nn.functional import interpolate
 
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.types import Image
@@ -82,6 +80,9 @@ def _resized(image: Image, size: tuple[int, int], kernel: str) -> np.ndarray:
         return image
     if kernel == 'pillow':
         return np.asarray(Pillow.fromarray(image).resize(size[::-1], Pillow.Resampling.BILINEAR))
+    import torch  # here, for clients of a policy server may lack it
+    from torch.nn.functional import interpolate
+
     planes = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
     if kernel == 'bicubic':
         found = interpolate(planes, size, mode='bicubic', align_corners=False, antialias=True)

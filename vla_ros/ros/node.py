@@ -47,10 +47,10 @@ class Node(LifecycleNode):
             self, 'autostart', True, 'Configure and activate at once, without a lifecycle manager.'
         )
 
-    def argument(self, name: str) -> Any:
+    def argument(self, name: str, *, live: bool = False) -> Any:
         """Declare the parameter of a launch argument of graph.py and return its value."""
         argument = ARGUMENTS[name]
-        return declare(self, name, argument.default, argument.description)
+        return declare(self, name, argument.default, argument.description, live=live)
 
     def configure(self) -> None:
         """Load and check everything that `activate` needs."""
@@ -63,6 +63,9 @@ class Node(LifecycleNode):
 
     def cleanup(self) -> None:
         """Release what `configure` made."""
+
+    def interrupt(self) -> None:
+        """End what a transition waits for; called when the process is to end."""
 
     def now(self) -> float:
         """Return the ROS time [s]."""
@@ -184,9 +187,12 @@ def run(make: Callable[[], Node], nice: int = 0) -> int:
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
     starting = True
+    node: Node | None = None
 
     def end(*_: object) -> None:
         stop.set()
+        if node is not None:
+            node.interrupt()
         if starting:  # a policy may load for long; nothing moves yet, so just leave
             raise KeyboardInterrupt
 
@@ -194,7 +200,6 @@ def run(make: Callable[[], Node], nice: int = 0) -> int:
         signal.signal(number, end)
     executor = make_executor()
     status = 0
-    node = None
     try:
         node = make()
         executor.add_node(node)

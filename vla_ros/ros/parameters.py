@@ -14,19 +14,21 @@ from vla_ros.errors import ConfigError
 T = TypeVar('T', bound=bool | int | float | str)
 
 
-def declare(node: Node, name: str, default: T, description: str) -> T:
-    """Declare a parameter that is read once, and return its value.
+def declare(node: Node, name: str, default: T, description: str, *, live: bool = False) -> T:
+    """Declare a parameter, and return its value.
 
     Args:
         node: Who takes it.
-        name: Its name; declaring it twice returns the first value.
+        name: Its name; declaring it twice returns the value that it has by then.
         default: Its value where nobody sets it; gives the type.
         description: What `ros2 param describe` shows.
+        live: Whether it may be set at any time, and not only when the node starts.
 
     Raises:
         ConfigError: It was set to another type.
     """
-    _declare(node, name, default, ParameterDescriptor(description=description, read_only=True))
+    descriptor = ParameterDescriptor(description=description, read_only=not live)
+    _declare(node, name, default, descriptor)
     value: T = node.get_parameter(name).value
     return value
 

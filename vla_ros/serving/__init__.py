@@ -1,0 +1,1 @@
+"""The policy server: any adapter over openpi's protocol, without ROS."""
