@@ -30,10 +30,15 @@ help:
 demo: setup
 	@.venv/bin/vla demo $(if $(SEED),--seed $(SEED))
 
+# Real processes keep time, so their tests have the machine to themselves; the others share it.
+ALONE = test/bench test/cli test/faults test/launch test/nodes test/serving
+TOGETHER = $(filter-out $(ALONE) test/__pycache__,$(patsubst %/,%,$(wildcard test/*/)) $(wildcard test/test_*.py))
+
 test: setup
 	.venv/bin/ruff check .
 	.venv/bin/mypy
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses auto --dist worksteal $(TOGETHER)
+	.venv/bin/python -m pytest $(ALONE)
 
 setup:
 	@$(PYTHON) tools/setup $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))

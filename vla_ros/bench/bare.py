@@ -7,13 +7,14 @@ where they have no answer, or a false one, they say so and go on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter_ns
 from typing import NamedTuple
 
 import daqp
 import numpy as np
 
-from vla_ros.bench.cost import WARM
+from vla_ros.bench.cost import beside, WARM
 from vla_ros.bench.recording import Recording
 from vla_ros.bench.timing import no_collections, Peer, summarise
 from vla_ros.safety import SafetyFilter
@@ -77,9 +78,14 @@ def run_bare(recording: Recording) -> list[Peer]:
         except ImportError:
             found.append(Peer(name, what, None, note='not installed: pip install quadprog'))
             continue
-        micros, failed = time_bare(recording, solve)
-        found.append(Peer(name, what, summarise(micros, recording.config.period), failed))
+        timed = partial(_run, recording, name, what, solve)
+        found.append(beside(recording, len(recording.ticks), timed))
     return found
+
+
+def _run(recording: Recording, name: str, what: str, solve: Solve) -> Peer:
+    micros, failed = time_bare(recording, solve)
+    return Peer(name, what, summarise(micros, recording.config.period), failed)
 
 
 def time_bare(recording: Recording, solve: Solve) -> tuple[Array, int]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vla_ros.bench.long_arm import two_in_a_row
 from vla_ros.bench.recording import fewer_rows, obstacles_for, record, Recording
-from vla_ros.bench.timing import no_collections, summarise, Timing
+from vla_ros.bench.timing import no_collections, Peer, summarise, Timing
 from vla_ros.robot import RobotSpec
 from vla_ros.safety import SafetyConfig, SafetyFilter
 from vla_ros.types import Array
@@ -43,6 +43,17 @@ def time_filter(recording: Recording) -> Array:
             safety.step(tick.state, plan, tick.world, tick.now, period)
             micros[k] = 1e-3 * (perf_counter_ns() - start)
     return micros[WARM:]
+
+
+def beside(recording: Recording, cycles: int, peer: Callable[[], Peer]) -> Peer:
+    """Run a peer with our filter on the same cycles just before and after it.
+
+    A machine's speed changes from one minute to the next; the ratio of neighbours hardly does.
+    """
+    before = time_filter(recording)[:cycles]
+    found = peer()
+    after = time_filter(recording)[:cycles]
+    return found._replace(ours_us=float(np.median(np.concatenate([before, after]))))
 
 
 def cost_of(recording: Recording, obstacles: int) -> Cost:

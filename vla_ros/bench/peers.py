@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import numpy as np
 
 from vla_ros import paths
 from vla_ros.bench import bare
+from vla_ros.bench.cost import beside
 from vla_ros.bench.recording import Recording
 from vla_ros.bench.timing import Peer, summarise
 from vla_ros.kinematics import Kinematics
@@ -92,7 +94,8 @@ def run_peers(
         np.savez(file, **export(recording, first, count))  # type: ignore[arg-type]
         for name, what in PEERS.items():
             told(name)
-            found.append(_run(environment.python, name, what, file, recording, told))
+            run = partial(_run, environment.python, name, what, file, recording, told)
+            found.append(beside(recording, count, run))
     return found
 
 

@@ -35,7 +35,7 @@ def as_json(result: Result) -> dict[str, Any]:
                 'what': p.what,
                 'failed': p.failed,
                 'note': p.note,
-                **(p.timing._asdict() if p.timing else {}),
+                **({**p.timing._asdict(), 'ours_us': p.ours_us} if p.timing else {}),
             }
             for p in result.peers
         },
@@ -81,7 +81,7 @@ def targets(result: Result) -> list[str]:
     for p in result.peers:
         if p.timing is None:
             continue
-        ratio = p.timing.p50_us / mine.p50_us
+        ratio = p.timing.p50_us / p.ours_us
         if p.name == 'bare_daqp':
             text = 'times the bare DAQP filter'
             lines.append(_target(text, 1.0 / ratio, BARE, 1.0 / ratio <= BARE))

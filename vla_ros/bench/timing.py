@@ -31,6 +31,7 @@ class Peer(NamedTuple):
     timing: Timing | None  # None: it did not run, `note` says why
     failed: int = 0  # problems without an answer
     note: str = ''
+    ours_us: float = 0.0  # median of our filter on the same cycles, just before and after
 
 
 def summarise(micros: Array, period: float) -> Timing:
