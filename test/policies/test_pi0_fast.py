@@ -119,7 +119,7 @@ def test_fast_may_lie_elsewhere_and_must_be_whole(copy, tmp_path):
     config = elsewhere / 'processor_config.json'
     whole = json.loads(config.read_text(encoding='utf-8'))
     for changes, match in (
-        ({'scale': None}, 'no tokenizer of FAST'),
+        ({'scale': None}, 'processor_config.json is not that of FAST'),
         ({'time_horizon': 50}, 'time_horizon 50, the policy file 6'),
         ({'action_dim': 7}, 'action_dim 7, the policy file 8'),
     ):
@@ -128,7 +128,7 @@ def test_fast_may_lie_elsewhere_and_must_be_whole(copy, tmp_path):
             answer(copy, words, options={'action_tokenizer': str(elsewhere)})
     config.write_text(json.dumps(whole), encoding='utf-8')
     (elsewhere / 'tokenizer.json').write_text('{', encoding='utf-8')
-    with pytest.raises(CheckpointError, match='no tokenizer of FAST'):
+    with pytest.raises(CheckpointError, match='processor_config.json is not that of FAST'):
         answer(copy, words, options={'action_tokenizer': str(elsewhere)})
 
 
