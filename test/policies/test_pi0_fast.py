@@ -128,7 +128,7 @@ def test_fast_may_lie_elsewhere_and_must_be_whole(copy, tmp_path):
             answer(copy, words, options={'action_tokenizer': str(elsewhere)})
     config.write_text(json.dumps(whole), encoding='utf-8')
     (elsewhere / 'tokenizer.json').write_text('{', encoding='utf-8')
-    with pytest.raises(CheckpointError, match='processor_config.json is not that of FAST'):
+    with pytest.raises(CheckpointError, match='cannot read .*tokenizer.json'):
         answer(copy, words, options={'action_tokenizer': str(elsewhere)})
 
 

@@ -9,7 +9,7 @@ import threading
 from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.executor import Executor
-from vla_ros.errors import PolicyError, VlaError
+from vla_ros.errors import VlaError
 from vla_ros.policies.base import Policy
 from vla_ros.policies.registry import create
 from vla_ros.policies.rehearsal import rehearse
@@ -38,18 +38,11 @@ def load(
     Raises:
         VlaError: It cannot be loaded, or does not fit.
     """
-    urdf = paths.share() / 'urdf' / robot.urdf
-    try:
-        policy = create(spec, robot)
-        created(policy)
-        executor = Executor(Codec(robot, urdf, spec), policy.offers)
-        rehearse(policy, robot)
-    except VlaError:
-        raise
-    except Exception as error:  # a policy is foreign code
-        raise PolicyError(
-            f'policy {spec.name} cannot be loaded: {type(error).__name__}: {error}.'
-        ) from error
+    policy = create(spec, robot)
+    created(policy)
+    codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+    executor = Executor(codec, policy.offers)
+    rehearse(policy, robot)
     return Loaded(policy, executor)
 
 

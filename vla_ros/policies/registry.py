@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from vla_ros.errors import UnknownNameError
+from vla_ros.errors import CheckpointError, UnknownNameError, VlaError
 from vla_ros.fit import require_fit
 from vla_ros.policies.base import Policy
 from vla_ros.robot import RobotSpec
@@ -40,7 +42,8 @@ def create(spec: PolicySpec, robot: RobotSpec) -> Policy:
     """
     cls = _adapter(spec)
     require_fit(robot, spec)
-    policy: Policy = cls(spec, robot)
+    with _readable(spec):
+        policy: Policy = cls(spec, robot)
     return policy
 
 
@@ -54,8 +57,26 @@ def statistics(spec: PolicySpec) -> tuple[Statistics, Statistics] | None:
         CheckpointError: There are none, or they are damaged.
     """
     read = getattr(_adapter(spec), 'statistics', None)
-    found: tuple[Statistics, Statistics] | None = None if read is None else read(spec)
+    with _readable(spec):
+        found: tuple[Statistics, Statistics] | None = None if read is None else read(spec)
     return found
+
+
+@contextmanager
+def _readable(spec: PolicySpec) -> Iterator[None]:
+    """Turn what is wrong with a checkpoint in a way that its adapter did not expect into an error.
+
+    Its files are foreign data, and libraries that build networks of them raise what comes.
+    """
+    try:
+        yield
+    except VlaError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f'policy {spec.name}: the checkpoint {spec.checkpoint} cannot be used: '
+            f'{type(error).__name__}: {error}. It is damaged or of another model; copy it again.'
+        ) from error
 
 
 def _adapter(spec: PolicySpec) -> Any:
