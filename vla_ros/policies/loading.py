@@ -80,8 +80,8 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             f'{folder} has no {WEIGHTS} and no {INDEX}; download the whole checkpoint.'
         )
     names = read_json(folder / INDEX).get('weight_map')
-    if not isinstance(names, dict):
-        raise CheckpointError(f"{folder / INDEX} has no 'weight_map'; copy it again.")
+    if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
+        raise CheckpointError(f"{folder / INDEX} has no usable 'weight_map'; copy it again.")
     tensors: dict[str, Tensor] = {}
     for name in sorted(set(names.values())):
         tensors.update(read_safetensors(folder / name))
