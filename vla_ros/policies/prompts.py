@@ -32,9 +32,9 @@ class Words:
         """Keep PaliGemma's tokenizer, and how many words a prompt had at most in training."""
         self._tokenizer = tokenizer
         self._longest = longest
-        self.bos: int = tokenizer.token_to_id(BOS)
-        self.eos: int = tokenizer.token_to_id(EOS)
-        self.size: int = tokenizer.get_vocab_size(with_added_tokens=False)
+        words = tokenizer.get_vocab()
+        self.bos, self.eos = words[BOS], words[EOS]
+        self.size = tokenizer.get_vocab_size(with_added_tokens=False)
 
     def __call__(self, *parts: str) -> list[int]:
         """Return <bos> and the parts, each cut into words by itself.
