@@ -153,3 +153,12 @@ def test_what_an_adapter_did_not_expect_of_a_checkpoint_is_an_error_of_ours(monk
     for call in (lambda: create(spec, ROBOT), lambda: statistics(spec)):
         with pytest.raises(CheckpointError, match='odd cannot be used: AttributeError: .NoneType'):
             call()
+
+
+def test_a_package_that_an_adapter_lacks_is_named(monkeypatch):
+    spec = replace(config.load(paths.find('policies', 'hold'), PolicySpec), adapter='remote_gr00t')
+    monkeypatch.delitem(sys.modules, 'vla_ros.policies.remote_gr00t', raising=False)
+    monkeypatch.setitem(sys.modules, 'zmq', None)  # as if it were not installed
+    for call in (lambda: create(spec, ROBOT), lambda: statistics(spec)):
+        with pytest.raises(PolicyError, match="'remote_gr00t' needs the package 'zmq'"):
+            call()

@@ -9,7 +9,6 @@ import threading
 from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.executor import Executor
-from vla_ros.errors import VlaError
 from vla_ros.policies.base import Policy
 from vla_ros.policies.registry import create
 from vla_ros.policies.rehearsal import rehearse
@@ -54,7 +53,7 @@ class Loading:
         self.name = name
         self.spec = spec
         self.loaded: Loaded | None = None
-        self.error: VlaError | None = None
+        self.error: Exception | None = None
         self._robot = robot
         self._thread = threading.Thread(target=self._run, name='loading', daemon=True)
         self._thread.start()
@@ -67,5 +66,5 @@ class Loading:
     def _run(self) -> None:
         try:
             self.loaded = load(self.spec, self._robot)
-        except VlaError as error:
+        except Exception as error:  # a thread that ends without a word would look like success
             self.error = error

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from vla_ros.errors import CheckpointError, UnknownNameError, VlaError
+from vla_ros.errors import CheckpointError, PolicyError, UnknownNameError, VlaError
 from vla_ros.fit import require_fit
 from vla_ros.policies.base import Policy
 from vla_ros.robot import RobotSpec
@@ -37,6 +37,7 @@ def create(spec: PolicySpec, robot: RobotSpec) -> Policy:
 
     Raises:
         UnknownNameError: No adapter has that name.
+        PolicyError: A package that it needs is not installed.
         RobotPolicyMismatch: The policy does not fit the robot.
         CheckpointError: The weights cannot be used.
     """
@@ -54,6 +55,7 @@ def statistics(spec: PolicySpec) -> tuple[Statistics, Statistics] | None:
 
     Raises:
         UnknownNameError: No adapter has that name.
+        PolicyError: A package that it needs is not installed.
         CheckpointError: There are none, or they are damaged.
     """
     read = getattr(_adapter(spec), 'statistics', None)
@@ -83,4 +85,10 @@ def _adapter(spec: PolicySpec) -> Any:
     if spec.adapter not in ADAPTERS:
         raise UnknownNameError('policy adapter', spec.adapter, ADAPTERS, f'policy {spec.name}')
     module, _, name = ADAPTERS[spec.adapter].partition(':')
-    return getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise PolicyError(
+            f"policy {spec.name}: adapter '{spec.adapter}' needs the package '{error.name}', "
+            'which is not installed here; requirements/direct.txt names its version.'
+        ) from error
