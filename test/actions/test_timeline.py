@@ -296,12 +296,12 @@ def test_a_chunk_begins_where_the_arm_is_once_the_clock_stands(rate):
 def test_a_fast_chunk_may_be_joined_as_fast_as_it_is_itself():
     """What the policy asks for anyway is no effort: a join that waits would only be late."""
     reached = {}
-    for bend in (0.0, 30.0):
+    for bend in (0.0, 45.0):
         timeline = Timeline(2, accel=np.array([1.0]))
         assert timeline.accept(chunk(0.0, slope=0.0, count=12), 0.0, 0.0, 0.0).ok
         times = STEP * np.arange(1, 13)
         way = 0.05 + 0.5 * bend * (times - 0.5) ** 2 * (times > 0.5)
         second = Trajectory(0.3, times, np.stack([way, np.zeros(12)], axis=1))
         assert timeline.accept(second, 0.3, 0.35, 0.4).ok
-        reached[bend] = timeline.sample(0.6001).position[0]
-    assert reached[30.0] == pytest.approx(0.05, abs=1e-3) and reached[0.0] < 0.045
+        reached[bend] = timeline.sample(0.6).position[0]
+    assert reached[45.0] > 0.04 and reached[0.0] < 0.03

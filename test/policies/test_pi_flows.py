@@ -254,6 +254,14 @@ def test_the_periods_of_time_are_those_of_the_folder(tmp_path, kind):
     assert np.abs(want - expected(kind, 'lerobot', obs, 5)).max() > 1e-2
 
 
+def test_lerobot_ends_a_line_once_and_transformers_once_more(tmp_path):
+    for layout, ended in (('lerobot', 'lift it'), ('transformers', 'lift it\n')):
+        policy = create(spec('pi0', write(tmp_path / layout, 'pi0', layout)), ROBOT)
+        want = expected('pi0', layout, observation(ended), 5)
+        found = answer(policy, observation('lift it\n')).actions
+        np.testing.assert_allclose(found, want, atol=TOLERANCE[layout])
+
+
 def test_a_prompt_of_the_longest_kind_is_refused(tmp_path):
     policy = create(spec('pi0', write(tmp_path / 'pi0', 'pi0', 'openpi')), ROBOT)
     answer(policy, observation('x' * 46))

@@ -28,7 +28,7 @@ class Way(NamedTuple):
     points: Array  # (K, n)
     cubics: Array  # (K - 1, 4, n)
     target: int  # point of the new curve
-    effort: float  # largest acceleration against what is gentle
+    effort: float  # largest acceleration or jerk against what is gentle
 
 
 def lead(start: Array, new: Curve, leave: float, least: float, gentle: Array) -> Way:
@@ -41,11 +41,14 @@ def lead(start: Array, new: Curve, leave: float, least: float, gentle: Array) ->
         new: Is joined.
         leave: When that is [s].
         least: Shortest duration [s]; the longest is LONGEST, unless no point is due by then.
-        gentle: (n,) accelerations that are no effort [rad/s^2]; those of the curve neither.
+        gentle: (n,) accelerations that are no effort [rad/s^2], nor such a change of it within
+            `least`; those of the curve itself are none either.
     """
-    last = len(new.due) - 1
-    own = curve.peaks(new.due, new.cubics)[1][max(int(new.due.searchsorted(leave)) - 1, 0) :]
-    gentle = np.maximum(gentle, own.max(axis=0, initial=0.0))
+    last, now = len(new.due) - 1, max(int(new.due.searchsorted(leave)) - 1, 0)
+    ahead = new.cubics[now:]
+    roughest = np.abs(6.0 * ahead[:, 3]).max(axis=0, initial=0.0)  # [rad/s^3]
+    hardest = curve.peaks(new.due[now:], ahead)[1].max(axis=0, initial=0.0)
+    jerk, acceleration = np.maximum(gentle / least, roughest), np.maximum(gentle, hardest)
     first = min(int(new.due.searchsorted(leave + least)), last)
     best, target, arrive = np.inf, first, leave
     for k in range(first, last + 1):
@@ -53,8 +56,9 @@ def lead(start: Array, new: Curve, leave: float, least: float, gentle: Array) ->
         if k > first and reach > leave + LONGEST:
             break
         tried = curve.join(start, curve.state(*new, float(new.due[k])), reach - leave)
-        hardest = curve.peaks(np.linspace(leave, reach, 4), tried)[1].max(axis=0)
-        effort = float((hardest / gentle).max())
+        peaks = curve.peaks(np.linspace(leave, reach, 4), tried)[1].max(axis=0)
+        turns = np.abs(6.0 * tried[:, 3]).max(axis=0)
+        effort = float(max((peaks / acceleration).max(), (turns / jerk).max()))
         if k == first or effort < best:
             best, target, cubics, arrive = effort, k, tried, reach
         if effort <= 1.0:
