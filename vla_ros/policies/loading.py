@@ -185,6 +185,13 @@ def load_pretrained(cls: type[Network], folder: Path, **options: Any) -> Network
         CheckpointError: A file is damaged or of another model, or a tensor is missing, of no use
             or of another shape.
     """
+    expected = cls.config_class.model_type
+    kind = read_json(folder / 'config.json').get('model_type')
+    if kind != expected:
+        raise CheckpointError(
+            f"{folder / 'config.json'} has model_type '{kind}', expected '{expected}'; correct "
+            "the policy file's adapter or its checkpoint."
+        )
     try:
         model, info = cls.from_pretrained(
             folder,
