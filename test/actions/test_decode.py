@@ -307,3 +307,16 @@ def test_a_binary_gripper_keeps_the_finger_where_it_is_until_it_is_told():
         np.testing.assert_allclose(found, [first, first, OPEN, OPEN, CLOSED])
     with pytest.raises(ConfigError, match='only a gripper'):
         replace(JOINTS, binary=True)
+
+
+def test_a_velocity_that_is_not_finite_is_no_state():
+    policy = PolicySpec(
+        'p', 'a', (), (StateSlice('joint_velocity', 'rad/s'),), (JOINTS,), STEP, 4, 2
+    )
+    codec, position = Codec(ROBOT, URDF, policy), np.append(HOME, OPEN)
+    velocity = np.arange(len(position), dtype=float)
+    state = codec.state(JointState(0.0, position, velocity))
+    np.testing.assert_array_equal(state, velocity[:-1])
+    velocity[3] = np.nan
+    with pytest.raises(PolicyError, match='velocities .* expected finite ones'):
+        codec.state(JointState(0.0, position, velocity))

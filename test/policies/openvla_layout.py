@@ -19,6 +19,11 @@ import torch
 DINO, SIGLIP = 'vit_large_patch14_reg4_dinov2.lvd142m', 'vit_so400m_patch14_siglip_224'
 DEPTH = {DINO: 24, SIGLIP: 27}
 ACTION_IDS = range(31744, 32000)
+# Tensors that feed nothing: features are taken after the last block but one.
+UNUSED = (
+    r'featurizer\.(norm|attn_pool)\.|\.featurizer\.blocks\.23\.'
+    r'|(fused_featurizer|\.featurizer)\.blocks\.26\.'
+)
 STATISTICS = {
     'bridge_orig': {'mask': [True] * 6 + [False], 'state': 7},
     'fractal20220817_data': {'mask': [True] * 6 + [False], 'state': 7},

@@ -5,26 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 import json
 from pathlib import Path
+import re
 
+from case import Case, count, Expected, grid, ROBOT, SEED
 import numpy as np
 from pi_folders import statistics, write_lerobot, write_openpi, write_tokenizer
-from pi_layout import SIZES, weights, WORDS
+from pi_layout import PUBLISHED, shapes, SIZES, weights, WORDS
 from pi_reference import flow
 from picture_oracle import letterbox
 import torch
 from transformers import PI0ForConditionalGeneration
 
-from vla_ros import paths
 from vla_ros.models.pi_weights import paligemma_config, standard_names
 from vla_ros.policies.base import chunk_seed
 from vla_ros.policies.loading import load
 from vla_ros.policies.pi0 import build, build_config, transformers_names
-from vla_ros.policies.registry import create
-from vla_ros.robot import load_robot
 from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
 from vla_ros.types import Frame, JointState, Observation
 
-ROBOT = load_robot(paths.find('robots', 'panda'))
 STATS = statistics(8, 8)
 INSTRUCTION = 'put the_cube\ninto it '
 FLOWS = [('pi0', 'transformers'), ('pi0', 'openpi'), ('pi0', 'lerobot'), ('pi05', 'openpi'),
@@ -156,11 +154,63 @@ def expected(kind: str, layout: str, obs: Observation, seed: int, steps: int = 1
     return normal(kind, layout, chunk[:, :8], 'actions', back=True)
 
 
-def deviation(kind: str, layout: str, folder: Path) -> float:
-    """Write a checkpoint, run its adapter, and return how far it is from the second writing."""
-    obs = observation()
-    policy = create(spec(kind, write(folder, kind, layout)), ROBOT)
-    policy.reset(obs.instruction, seed=5)
-    return float(np.abs(policy.infer(obs).actions - expected(kind, layout, obs, 5)).max())
+class PiCase(Case):
+    """pi0 or pi0.5."""
+
+    oracle = 'a second writing of the network in float64, pictures by filter matrices'
+    unused = r'gemma_expert\.lm_head\.weight$'  # the expert writes no words
+
+    def __init__(self, kind: str) -> None:
+        self.name = kind
+        self.layouts = tuple(layout for name, layout in FLOWS if name == kind)
+
+    def write(self, folder: Path, layout: str) -> None:
+        write(folder, self.name, layout)
+
+    def spec(self, folder: Path, layout: str) -> PolicySpec:
+        del layout
+        return spec(self.name, folder)
+
+    def observation(self) -> Observation:
+        return observation()
+
+    def expected(self, folder: Path, layout: str, obs: Observation) -> Expected:
+        del folder
+        images, words, _, _ = inputs(self.name, layout, obs, SEED)
+        values = grid(8)
+        return Expected(
+            expected(self.name, layout, obs, SEED),
+            torch.stack(images).numpy(),
+            words,
+            (normal(self.name, layout, values, 'state'),
+             normal(self.name, layout, values, 'actions', back=True)),
+        )  # fmt: skip
+
+    def bounds(self, layout: str) -> dict[str, float]:
+        if layout == 'lerobot':
+            return {'images': 1e-4, 'actions': 1e-4}
+        return {'images': 2.0 / 255.0 + 1e-6, 'actions': 3e-3}  # a level may be rounded elsewise
+
+    def published(self) -> int:
+        table = shapes(self.name, PUBLISHED)
+        return count({k: v for k, v in table.items() if not re.search(self.unused, k)})
+
+    def lose_statistics(self, folder: Path, layout: str) -> None:
+        lose_statistics(folder, layout)
+
+    def counts_cameras(self, layout: str) -> bool:
+        return layout != 'transformers'
+
+    def kind_key(self, layout: str) -> str:
+        return 'type' if layout == 'lerobot' else 'model_type'
 
 
+def lose_statistics(folder: Path, layout: str) -> None:
+    """Remove the file of the statistics."""
+    pattern = {
+        'transformers': 'processor_config.json',
+        'openpi': 'assets/*/norm_stats.json',
+        'lerobot': 'policy_preprocessor_*normalizer_processor.safetensors',
+    }
+    (file,) = folder.glob(pattern[layout])
+    file.unlink()

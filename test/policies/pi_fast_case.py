@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from case import Case, count, Expected, grid, ROBOT
 import numpy as np
-from pi_cases import normal, observation, ROBOT, spec, write
+from pi_cases import lose_statistics, normal, observation, prompt, spec, spelled, write
 from pi_folders import write_fast
-from pi_layout import SIZES, TAIL, weights, WORDS
+from pi_layout import PUBLISHED, shapes, SIZES, TAIL, weights, WORDS
+from picture_oracle import letterbox
 from safetensors.torch import save_file
 from scipy.fft import idct
 from tokenizers import Tokenizer
 import torch
 
 from vla_ros.policies.registry import create
+from vla_ros.spec import PolicySpec
+from vla_ros.types import Observation
 
 KIND, LAYOUT = 'pi0_fast', 'lerobot'
 BEGIN = ('Action', ':', '▁')
@@ -86,8 +90,54 @@ def expected() -> np.ndarray:
     return normal(KIND, LAYOUT, idct(chunk() / 10.0, axis=0, norm='ortho'), 'actions', back=True)
 
 
-def deviation(folder: Path) -> float:
-    """Write a checkpoint, run its adapter, and return how far it is from the chunk."""
-    write_checkpoint(folder)
-    words = [*table(*BEGIN), *fast(folder, text()), *table('|')]
-    return float(np.abs(answer(folder, words)[1].actions - expected()).max())
+class FastCase(Case):
+    """pi0-FAST; its network writes the same chunk whatever it sees."""
+
+    name = KIND
+    layouts = (LAYOUT,)
+    oracle = "SciPy's inverse cosine transform of the words that the weights were made to write"
+
+    def write(self, folder: Path, layout: str) -> None:
+        del layout
+        write_checkpoint(folder)
+        words = [*table(*BEGIN), *fast(folder, text()), *table('|')]
+        save_file(network(words), folder / 'model.safetensors')
+
+    def spec(self, folder: Path, layout: str) -> PolicySpec:
+        del layout
+        return spec(KIND, folder)
+
+    def observation(self) -> Observation:
+        return observation()
+
+    def expected(self, folder: Path, layout: str, obs: Observation) -> Expected:
+        del folder
+        pictures = [
+            letterbox(obs.frames[name].image, SIZES.image, 'bilinear', 'centre', -1.0)
+            for name in ('scene', 'wrist')
+        ]
+        values = grid(8)
+        physical = normal(KIND, layout, values, 'actions', back=True)
+        told = (normal(KIND, layout, values, 'state'), physical)
+        return Expected(expected(), np.array(pictures), prompted(obs), told)
+
+    def bounds(self, layout: str) -> dict[str, float]:
+        del layout
+        return {'images': 1e-4, 'actions': 1e-6}
+
+    def published(self) -> int:
+        return count(shapes(KIND, PUBLISHED))
+
+    def lose_statistics(self, folder: Path, layout: str) -> None:
+        lose_statistics(folder, layout)
+
+    def kind_key(self, layout: str) -> str:
+        del layout
+        return 'type'
+
+
+def prompted(obs: Observation) -> list[int]:
+    """Return the words of the prompt; the answer's <bos> is one of them in LeRobot."""
+    state = np.append(obs.joints.position[:-1], obs.joints.position[-1] / ROBOT.gripper.open)
+    whole = prompt('pi05', LAYOUT, obs.instruction, normal(KIND, LAYOUT, state, 'state'))
+    return [*whole[: -len(spelled('Action: '))], 2]

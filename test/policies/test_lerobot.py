@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from vla_ros.errors import CheckpointError, UnknownNameError
-from vla_ros.policies.lerobot import find_tokenizer, read_folder
+from vla_ros.policies.lerobot import read_folder
 from vla_ros.spec import ActionSlice, PolicySpec, StateSlice
 
 RNG = np.random.default_rng(0)
@@ -271,18 +271,3 @@ def test_a_camera_that_never_is_there_is_none(new):
     empty = {'observation.images.empty_camera_0': {'type': 'VISUAL', 'shape': [3, 480, 640]}}
     edit(new / 'config.json', lambda c: c['input_features'].update(empty))
     assert read_folder(new, 'smolvla', steps=[STEP]).cameras == ('front', 'wrist')
-
-
-def test_the_tokenizer_is_sought_where_it_may_be(tmp_path):
-    folder, other = tmp_path / 'checkpoint', tmp_path / 'other'
-    for place in (folder, folder / 'tokenizer', other):
-        place.mkdir()
-    with pytest.raises(CheckpointError, match='no tokenizer.json in .*copy .* of Some/Model'):
-        find_tokenizer(folder, None, 'Some/Model')
-    for place in (folder, folder / 'tokenizer'):
-        (place / 'tokenizer.json').touch()
-        assert find_tokenizer(folder, None, 'Some/Model') == place
-    with pytest.raises(CheckpointError, match=f'no tokenizer.json in {other}:'):
-        find_tokenizer(folder, other, 'Some/Model')
-    (other / 'tokenizer.json').touch()
-    assert find_tokenizer(folder, other, 'Some/Model') == other

@@ -15,7 +15,6 @@ from vla_ros.errors import CheckpointError
 from vla_ros.policies.loading import (
     checkpoint,
     load,
-    load_tokenizer,
     read_json,
     read_tensors,
     require_equal,
@@ -125,15 +124,6 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, tensors, change, match):
     with pytest.raises(CheckpointError, match=match) as caught:
         load(build, changed, tmp_path)
     assert str(tmp_path) in str(caught.value) and 'policy file' in str(caught.value)
-
-
-@pytest.mark.parametrize('text', ['', '{}', '[]'])
-def test_a_tokenizer_that_is_none_is_refused(tmp_path, text):
-    with pytest.raises(CheckpointError, match='no tokenizer.json; copy that of google/paligemma'):
-        load_tokenizer(tmp_path)
-    (tmp_path / 'tokenizer.json').write_text(text, encoding='utf-8')
-    with pytest.raises(CheckpointError, match='tokenizer.json'):
-        load_tokenizer(tmp_path)
 
 
 def test_a_policy_file_of_another_checkpoint_is_refused(tmp_path):

@@ -6,13 +6,21 @@ from dataclasses import replace
 import json
 import shutil
 
+from case import ROBOT
 import numpy as np
+from openvla_case import (
+    expected_action,
+    expected_ids,
+    expected_pixels,
+    observation,
+    SPEC,
+    WORDS,
+)
 import openvla_layout as layout
 import openvla_reference as reference
 from PIL import Image as Pillow
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from vla_ros import paths
 from vla_ros.actions.decode import Codec
@@ -23,30 +31,8 @@ from vla_ros.policies.openvla import OpenVla
 from vla_ros.policies.prismatic import PrismaticFolder
 from vla_ros.policies.registry import create, statistics
 from vla_ros.policies.rlds_pictures import centre_crop, jpeg, lanczos3
-from vla_ros.robot import load_robot
-from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
-from vla_ros.types import Frame, JointState, Observation
-
-ROBOT = load_robot(paths.find('robots', 'panda'))
-SPEC = PolicySpec(
-    name='tiny_openvla',
-    adapter='openvla',
-    images=(ImageSpec('scene', 28),),
-    state=(),
-    action=(
-        ActionSlice(
-            'tool_delta', 'm_rad', rotation='euler_xyz', frame='base', relative_to='previous',
-            scale=0.02, rotation_scale=0.05,
-        ),
-        ActionSlice('gripper', 'open_fraction'),
-    ),
-    step=0.2,
-    horizon=1,
-    replan_steps=1,
-    strategy='synchronous',
-    unnorm_key='bridge_orig',
-)  # fmt: skip
-WORDS = 'Put the Würfel on the plate'
+from vla_ros.spec import ImageSpec
+from vla_ros.types import JointState
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -75,13 +61,6 @@ def copy(published, tmp_path):
     return shutil.copytree(published[0], tmp_path / 'copy')
 
 
-def observation(seed: int = 0, words: str = WORDS) -> Observation:
-    image = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    position = np.append(np.array(ROBOT.home), ROBOT.gripper.open)
-    joints = JointState(3.0, position, 0.0 * position)
-    return Observation(3.0, {'scene': Frame(3.0, image)}, joints, words)
-
-
 def change(file, **keys):
     table = json.loads(file.read_text(encoding='utf-8'))
     table = {k: v for k, v in {**table, **keys}.items() if v is not None}
@@ -90,36 +69,6 @@ def change(file, **keys):
 
 def load(folder, **changes) -> OpenVla:
     return OpenVla(replace(SPEC, checkpoint=str(folder), **changes), ROBOT)
-
-
-def expected_ids(folder, text):
-    """As transformers reads the published file, its BOS included, and the lone blank."""
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / 'tokenizer.json'))
-    return [*tokenizer(text)['input_ids'], 29871]
-
-
-def expected_pixels(image, sizes=layout.TINY):
-    """By Pillow, with the means that the last key of preprocessor_config.json has."""
-    square = Pillow.fromarray(image).resize((sizes.image, sizes.image), Pillow.BICUBIC)
-    table = layout.image_processor(sizes)['tvf_normalize_params']
-    scaled = np.asarray(square) / 255.0
-    planes = [(scaled - row['mean']) / row['std'] for row in table]
-    return np.concatenate(planes, axis=2).transpose(2, 0, 1)
-
-
-def expected_action(tensors, ids, pixels, sizes=layout.TINY, key='bridge_orig'):
-    """Tokens by full passes without a cache, then the published formula."""
-    table = reference.Tensors(tensors)
-    depths = [layout.DEPTH[name] for name, _, _ in sizes.vit]
-    context = reference.patches(table, table / 'vision_backbone', pixels, depths)
-    tokens = []
-    for _ in range(7):
-        scores = reference.logits(table, ids + tokens, context, sizes.layers, sizes.heads)
-        tokens.append(int(scores.argmax()))
-    rows = layout.norm_stats()[key]['action']
-    low, high = np.array(rows['q01']), np.array(rows['q99'])
-    centre = -1.0 + (2.0 * np.clip(31999 - np.array(tokens), 0, 254) + 1.0) / 255.0
-    return np.where(rows['mask'], 0.5 * (centre + 1.0) * (high - low) + low, centre)
 
 
 def test_the_published_table_is_that_of_openvla_7b():
@@ -285,13 +234,11 @@ def test_statistics_are_read_without_weights(copy):
 @pytest.mark.parametrize(
     ('file', 'keys', 'match'),
     [
-        ('config.json', {'model_type': 'llava'}, "model_type 'llava', expected 'openvla'"),
         ('config.json', {'model_type': None}, "model_type 'None', expected 'openvla'"),
         ('config.json', {'timm_model_ids': ['vit_tiny']}, "timm_model_ids 'vit_tiny'"),
         ('config.json', {'llm_backbone_id': 'phi-2-3b'}, "llm_backbone_id 'phi-2-3b'"),
         ('config.json', {'text_config': None}, 'text_config None, expected a dict'),
         ('config.json', {'text_config': {'hidden_size': 'x'}}, 'text_config that is none of'),
-        ('config.json', {'norm_stats': None}, 'no dataset_statistics.json, and its config.json'),
         ('preprocessor_config.json', {'image_resize_strategy': 'letterbox'}, 'letterbox'),
         ('preprocessor_config.json', {'input_sizes': None}, "KeyError\\('input_sizes'\\)"),
         ('preprocessor_config.json', {'interpolations': ['bilinear'] * 2}, 'bilinear'),
@@ -321,17 +268,6 @@ def test_another_tokenizer_is_refused(copy):
     table['model']['merges'] = []
     layout.write_json(copy / 'tokenizer.json', table)
     with pytest.raises(CheckpointError, match='tokenizer.json is not the tokenizer of Llama 2'):
-        load(copy)
-
-
-def test_weights_that_are_cut_or_not_there_are_named(copy):
-    file = copy / 'model-00002-of-00002.safetensors'
-    data = file.read_bytes()
-    file.write_bytes(data[: len(data) - 1000])
-    with pytest.raises(CheckpointError, match='model-00002-of-00002.safetensors'):
-        load(copy)
-    file.unlink()
-    with pytest.raises(CheckpointError, match='model-00002-of-00002.safetensors'):
         load(copy)
 
 
@@ -405,10 +341,7 @@ def test_damaged_statistics_are_named(copy, entry):
     ('changes', 'error', 'match'),
     [
         ({'images': SPEC.images * 2}, CheckpointError, 'cameras 2, but the checkpoint .* has 1'),
-        ({'images': ()}, CheckpointError, 'cameras 0, but'),
         ({'images': (ImageSpec('scene', 224),)}, CheckpointError, 'image size 224, but .* 28'),
-        ({'state': (StateSlice('gripper', 'open_fraction'),)}, CheckpointError,
-         'state dimensions 1, but .* 0'),
         ({'action': SPEC.action[:1]}, CheckpointError, 'action dimensions 6, but .* 7'),
         ({'horizon': 2}, CheckpointError, 'horizon 2, but .* 1'),
         ({'checkpoint': None}, CheckpointError, 'names no checkpoint'),

@@ -7,25 +7,23 @@ import json
 from pathlib import Path
 import shutil
 
+from case import ROBOT
 import numpy as np
-from pi_cases import normal, observation, prompt, ROBOT, spec, spelled, STATS
+from pi_cases import observation, spec, STATS
 from pi_fast_case import (
     answer,
     BEGIN,
     expected,
     fast,
     KIND,
-    LAYOUT,
     number,
     table,
     text,
     write_checkpoint,
 )
 from pi_layout import FAST, SIZES, WORDS
-from picture_oracle import letterbox
 import pytest
 from safetensors.torch import load_file, save_file
-import torch
 
 from vla_ros import paths
 from vla_ros.actions.decode import Codec
@@ -61,27 +59,13 @@ def test_a_written_chunk_is_decoded_into_radians(copy, end):
     assert np.array_equal(policy.infer(observation()).actions, found.actions)  # nothing is drawn
 
 
-def test_pictures_and_prompt_are_those_of_the_training(copy, monkeypatch):
+def test_the_network_is_told_where_to_end(copy, monkeypatch):
     words = [*table(*BEGIN), *fast(copy, text()), *table('|')]
     policy, _ = answer(copy, words)
     seen = {}
-
-    def spy(pixel_values, numbers, *, ends, limit):
-        seen.update(pixels=pixel_values, words=numbers, ends=set(ends), limit=limit)
-        return words
-
-    monkeypatch.setattr(policy._model, 'write', spy)
-    obs = observation()
-    policy.infer(obs)
-    for k, name in enumerate(('scene', 'wrist')):
-        want = letterbox(obs.frames[name].image, SIZES.image, 'bilinear', 'centre', -1.0)
-        np.testing.assert_allclose(seen['pixels'][k], want, atol=1e-4)
-    state = np.append(obs.joints.position[:-1], obs.joints.position[-1] / ROBOT.gripper.open)
-    told = normal(KIND, LAYOUT, state, 'state')
-    whole_prompt = prompt('pi05', LAYOUT, obs.instruction, told)
-    want = [*whole_prompt[: -len(spelled('Action: '))], 2]  # the answer's <bos> in the prompt
-    assert seen['words'].tolist() == [want]
-    assert seen['ends'] == {1, WORDS.index('|')}
+    monkeypatch.setattr(policy._model, 'write', lambda *_, **told: seen.update(told) or words)
+    policy.infer(observation())
+    assert set(seen['ends']) == {1, WORDS.index('|')}
     assert seen['limit'] == 12
 
 
@@ -119,7 +103,7 @@ def test_fast_may_lie_elsewhere_and_must_be_whole(copy, tmp_path):
     config = elsewhere / 'processor_config.json'
     whole = json.loads(config.read_text(encoding='utf-8'))
     for changes, match in (
-        ({'scale': None}, 'no tokenizer of FAST'),
+        ({'scale': None}, 'processor_config.json is not that of FAST'),
         ({'time_horizon': 50}, 'time_horizon 50, the policy file 6'),
         ({'action_dim': 7}, 'action_dim 7, the policy file 8'),
     ):
@@ -128,7 +112,7 @@ def test_fast_may_lie_elsewhere_and_must_be_whole(copy, tmp_path):
             answer(copy, words, options={'action_tokenizer': str(elsewhere)})
     config.write_text(json.dumps(whole), encoding='utf-8')
     (elsewhere / 'tokenizer.json').write_text('{', encoding='utf-8')
-    with pytest.raises(CheckpointError, match='no tokenizer of FAST'):
+    with pytest.raises(CheckpointError, match='cannot read .*tokenizer.json'):
         answer(copy, words, options={'action_tokenizer': str(elsewhere)})
 
 
@@ -138,17 +122,6 @@ def test_a_broken_checkpoint_is_refused(copy):
     head = 'paligemma_with_expert.paligemma.model.language_model.norm.weight'
     save_file({k: v for k, v in tensors.items() if head not in k}, path)
     with pytest.raises(CheckpointError, match='1 missing tensors.*language_model.norm.weight'):
-        create(spec(KIND, copy), ROBOT)
-    save_file({**tensors, 'model.action_in_proj.bias': torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match='unexpected tensors.*action_in_proj'):
-        create(spec(KIND, copy), ROBOT)
-    save_file(tensors, path)
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(CheckpointError, match='damaged'):
-        create(spec(KIND, copy), ROBOT)
-    config = copy / 'config.json'
-    config.write_text(config.read_text().replace('"pi0_fast"', '"pi0"'), encoding='utf-8')
-    with pytest.raises(CheckpointError, match="type 'pi0', expected lerobot .*'pi0_fast'"):
         create(spec(KIND, copy), ROBOT)
 
 

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 import shutil
 
-from pi_cases import FLOWS, ROBOT, spec, STATS, write
+from case import ROBOT
+from pi_cases import FLOWS, spec, STATS, write
 from pi_folders import write_norm_stats
 from pi_layout import SIZES
 import pytest
@@ -54,16 +55,6 @@ def edit(path: Path, **changes) -> None:
     path.write_text(json.dumps(table), encoding='utf-8')
 
 
-@pytest.mark.parametrize('kind, layout', FLOWS)
-def test_cut_weights_are_refused(copy, kind, layout):
-    folder = copy(kind, layout)
-    path = folder / 'model.safetensors'
-    path.write_bytes(path.read_bytes()[:-1])
-    refused(kind, folder, 'damaged')
-    path.unlink()
-    refused(kind, folder, '(?i)copy|download')
-
-
 @pytest.mark.parametrize('kind, layout', FLOWS[1:])
 def test_tensors_that_do_not_fit_are_named(copy, kind, layout):
     folder = copy(kind, layout)
@@ -75,8 +66,6 @@ def test_tensors_that_do_not_fit_are_named(copy, kind, layout):
         save_file({k: v for k, v in whole.items() if k != head + name}, path)
         refused(kind, folder, f'1 missing tensors.*{name.rpartition("expert.model.")[2]}'
                 .replace('layers', '.*layers'))  # fmt: skip
-    save_file({**whole, 'extra.weight': torch.zeros(1)}, path)
-    refused(kind, folder, "1 unexpected tensors, such as \\['extra.weight'\\]")
     save_file({**whole, head + 'action_out_proj.bias': torch.zeros(7)}, path)
     refused(kind, folder, 'action_out_proj.bias is \\(7,\\), expected \\(32,\\)')
     save_file({k: v for k, v in whole.items() if 'embeddings' not in k}, path)
@@ -181,7 +170,6 @@ def test_a_policy_file_of_another_checkpoint_is_refused(folders, kind, layout):
     folder = folders[kind, layout]
     whole = spec(kind, folder)
     refused(kind, folder, 'horizon 5, but the checkpoint .* has 6', horizon=5)
-    refused(kind, folder, 'state dimensions 7.* 8', state=whole.state[:1])
     refused(kind, folder, 'action dimensions 7.* 8', action=whole.action[:1])
     larger = tuple(replace(image, size=224) for image in whole.images)
     refused(kind, folder, r'image sizes \{224\}.*\{28\}', images=larger)

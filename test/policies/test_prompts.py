@@ -8,14 +8,14 @@ from pi_layout import WORDS
 import pytest
 
 from vla_ros.errors import PolicyError
-from vla_ros.policies.loading import load_tokenizer
 from vla_ros.policies.prompts import BINS, cleaned, state_words, Words
+from vla_ros.policies.vocabulary import read_tokenizer
 
 
 @pytest.fixture
 def words(tmp_path) -> Words:
     write_tokenizer(tmp_path)
-    return Words(load_tokenizer(tmp_path), 8)
+    return Words(read_tokenizer(tmp_path / 'tokenizer.json'), 8)
 
 
 def test_an_instruction_becomes_one_line_without_underscores():

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from vla_ros import config, paths
-from vla_ros.errors import PolicyError, RobotPolicyMismatch, UnknownNameError, VlaError
+from vla_ros.errors import (
+    CheckpointError,
+    PolicyError,
+    RobotPolicyMismatch,
+    UnknownNameError,
+    VlaError,
+)
 from vla_ros.policies.base import chunk_seed
 from vla_ros.policies.registry import ADAPTERS, create, statistics
 from vla_ros.robot import load_robot
@@ -133,3 +139,26 @@ def test_the_registry_and_the_doubles_do_not_import_torch():
     doubles = ', '.join(f'vla_ros.policies.{name}' for name in DOUBLES)
     code = f'import sys, vla_ros.policies.registry, {doubles}; sys.exit("torch" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code], timeout=60).returncode == 0
+
+
+def test_what_an_adapter_did_not_expect_of_a_checkpoint_is_an_error_of_ours(monkeypatch):
+    spec = replace(config.load(paths.find('policies', 'hold'), PolicySpec), checkpoint='odd')
+    hold = 'vla_ros.policies.hold.HoldPolicy'
+
+    def fail(*_):
+        raise AttributeError("'NoneType' object has no attribute 'get'")
+
+    monkeypatch.setattr(f'{hold}.statistics', staticmethod(fail), raising=False)
+    monkeypatch.setattr(f'{hold}.__init__', fail)
+    for call in (lambda: create(spec, ROBOT), lambda: statistics(spec)):
+        with pytest.raises(CheckpointError, match='odd cannot be used: AttributeError: .NoneType'):
+            call()
+
+
+def test_a_package_that_an_adapter_lacks_is_named(monkeypatch):
+    spec = replace(config.load(paths.find('policies', 'hold'), PolicySpec), adapter='remote_gr00t')
+    monkeypatch.delitem(sys.modules, 'vla_ros.policies.remote_gr00t', raising=False)
+    monkeypatch.setitem(sys.modules, 'zmq', None)  # as if it were not installed
+    for call in (lambda: create(spec, ROBOT), lambda: statistics(spec)):
+        with pytest.raises(PolicyError, match="'remote_gr00t' needs the package 'zmq'"):
+            call()

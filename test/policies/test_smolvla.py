@@ -12,7 +12,6 @@ import pytest
 from safetensors.torch import load_file, save_file
 from smolvla_case import (
     answer,
-    deviation,
     expected,
     HORIZON,
     LETTERS,
@@ -34,7 +33,7 @@ from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, ConfigError, PolicyError, UnknownNameError
 from vla_ros.policies.registry import create
 from vla_ros.policies.smolvla import SmolVLAPolicy
-from vla_ros.spec import ActionSlice, ImageSpec, StateSlice
+from vla_ros.spec import ActionSlice, ImageSpec
 from vla_ros.types import ChunkPrefix, Guidance, Observation
 
 
@@ -72,9 +71,11 @@ def _observation() -> Observation:
     return observation()
 
 
-@pytest.mark.parametrize('layout', ['new', 'old'])
-def test_actions_are_those_of_the_reference_in_both_layouts(tmp_path, layout):
-    assert deviation(tmp_path, layout) < 2e-6
+def test_every_chunk_draws_its_own_noise(policy, observation):
+    policy.reset(observation.instruction, seed=5)
+    for index in range(2):
+        found = policy.infer(observation).actions
+        np.testing.assert_allclose(found, expected(observation, index), atol=2e-6)
 
 
 def test_a_chunk_answers_its_observation_and_tells_its_times(policy, observation):
@@ -219,26 +220,9 @@ def tensors(folder, change):
 
 OUT = 'model.action_out_proj.weight'
 BREAKS = {
-    'foreign type': (lambda f: edit(f / 'config.json', type='act'), 'config.json is of type'),
-    'missing key': (lambda f: tensors(f, lambda t: t.pop(OUT)), '1 missing .*action_out_proj'),
-    'unexpected key': (
-        lambda f: tensors(f, lambda t: t.update({'model.extra': t[OUT].clone()})),
-        '1 unexpected tensors, such as .*extra',
-    ),
     'other shape': (
         lambda f: tensors(f, lambda t: t.update({OUT: t[OUT][:-1].clone()})),
         r'1 mismatched .*action_out_proj.weight is \(8, 24\), expected \(9, 24\)',
-    ),
-    'truncated': (
-        lambda f: (f / 'model.safetensors').write_bytes(
-            (f / 'model.safetensors').read_bytes()[:-100]
-        ),
-        'cannot read .*model.safetensors',
-    ),
-    'no weights': (lambda f: (f / 'model.safetensors').unlink(), 'no model.safetensors'),
-    'no statistics': (
-        lambda f: (f / lerobot_layout.BEFORE).unlink(),
-        f'cannot read .*{lerobot_layout.BEFORE}',
     ),
     'no tokenizer': (
         lambda f: (f / 'vlm' / 'tokenizer.json').unlink(),
@@ -301,12 +285,6 @@ WRONG = {
         CheckpointError,
         r'image sizes \{64\}, but',
     ),
-    'state size': (
-        {'state': (StateSlice('joint_position', 'rad'),)},
-        CheckpointError,
-        'state dimensions 7, but the checkpoint .* has 8',
-    ),
-    'unnorm_key': ({'unnorm_key': 'so100'}, UnknownNameError, "unnorm_key 'so100'"),
     'option': ({'options': {'tokeniser': 'x'}}, UnknownNameError, "Did you mean 'tokenizer'"),
     'kind of option': ({'options': {'tokenizer': 3}}, ConfigError, 'tokenizer'),
     'unknown VLM': ({'options': {}}, CheckpointError, "'Some/TinyVLM', whose sizes .* 'options:"),

@@ -73,7 +73,12 @@ class Codec:
         values = self._values(joints.position)
         values['joint_velocity'] = joints.velocity[:-1]
         parts = [slices.written(part, values[part.kind]) for part in self.policy.state]
-        return np.concatenate([np.empty(0), *parts])
+        vector = np.concatenate([np.empty(0), *parts])
+        if not np.isfinite(vector).all():
+            raise PolicyError(
+                f'joint state has velocities {joints.velocity}, expected finite ones.'
+            )
+        return vector
 
     def absolute(self, chunk: ActionChunk, joints: JointState) -> Array:
         """Return the actions (T, C) of a chunk, each slice relative to nothing.

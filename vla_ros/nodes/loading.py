@@ -9,7 +9,6 @@ import threading
 from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.executor import Executor
-from vla_ros.errors import PolicyError, VlaError
 from vla_ros.policies.base import Policy
 from vla_ros.policies.registry import create
 from vla_ros.policies.rehearsal import rehearse
@@ -38,18 +37,11 @@ def load(
     Raises:
         VlaError: It cannot be loaded, or does not fit.
     """
-    urdf = paths.share() / 'urdf' / robot.urdf
-    try:
-        policy = create(spec, robot)
-        created(policy)
-        executor = Executor(Codec(robot, urdf, spec), policy.offers)
-        rehearse(policy, robot)
-    except VlaError:
-        raise
-    except Exception as error:  # a policy is foreign code
-        raise PolicyError(
-            f'policy {spec.name} cannot be loaded: {type(error).__name__}: {error}.'
-        ) from error
+    policy = create(spec, robot)
+    created(policy)
+    codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+    executor = Executor(codec, policy.offers)
+    rehearse(policy, robot)
     return Loaded(policy, executor)
 
 
@@ -61,7 +53,7 @@ class Loading:
         self.name = name
         self.spec = spec
         self.loaded: Loaded | None = None
-        self.error: VlaError | None = None
+        self.error: Exception | None = None
         self._robot = robot
         self._thread = threading.Thread(target=self._run, name='loading', daemon=True)
         self._thread.start()
@@ -74,5 +66,5 @@ class Loading:
     def _run(self) -> None:
         try:
             self.loaded = load(self.spec, self._robot)
-        except VlaError as error:
+        except Exception as error:  # a thread that ends without a word would look like success
             self.error = error

@@ -179,7 +179,8 @@ class PolicyNode(Node):
     def _changed(self, values: Mapping[str, Any]) -> str:
         """Begin to load the policy that the parameter names, or say why not."""
         name = values.get('policy', self._policy_name)
-        if name == self._policy_name:
+        # While another one is on its way the name must not go back: it would not be what runs.
+        if 'policy' not in values or (name == self._policy_name and self._loading is None):
             return ''
         if self._policy is None:
             self._policy_name = name  # for the next configuration
@@ -205,17 +206,20 @@ class PolicyNode(Node):
         loading = self._loading
         if loading is None or not loading.done:
             return
-        self._loading = None
         if loading.loaded is not None:
-            inference.exchange(loading.loaded, partial(self._taken, loading.name))
+            loaded, loading.loaded = loading.loaded, None
+            inference.exchange(loaded, partial(self._taken, loading.name))
             return
+        if loading.error is None:  # handed over, not taken yet
+            return
+        self._loading = None
         self._note = f'policy {loading.spec.name} is not used: {loading.error}'
         self.get_logger().error(self._note)
         self._tell_policy()
 
     def _taken(self, name: str, loaded: Loaded) -> None:
         """Forget the old policy; called by the inference's thread."""
-        self._policy_name, self._note = name, ''
+        self._policy_name, self._note, self._loading = name, '', None
         self._use(loaded)
         gc.unfreeze()
         gc.collect()

@@ -13,11 +13,17 @@ import re
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open, SafetensorError
+from torch import Tensor
 
 from vla_ros import paths
 from vla_ros.errors import CheckpointError, ShapeError, UnknownNameError
-from vla_ros.policies.loading import checkpoint, read_json, require_equal, WEIGHTS
+from vla_ros.policies.loading import (
+    checkpoint,
+    read_json,
+    read_safetensors,
+    require_equal,
+    WEIGHTS,
+)
 from vla_ros.spec import PolicySpec, width
 from vla_ros.statistics import Bounds, Identity, MeanStd, Statistics
 
@@ -142,28 +148,6 @@ def described(spec: PolicySpec) -> Path:
     return checkpoint(spec)
 
 
-def find_tokenizer(folder: Path, given: Path | None, source: str) -> Path:
-    """Return the folder that holds tokenizer.json: the given one, or within the checkpoint.
-
-    Args:
-        folder: The checkpoint; LeRobot keeps the tokenizer, if at all, in its `tokenizer/`.
-        given: What the policy file names.
-        source: Where the file can be had, for the message.
-
-    Raises:
-        CheckpointError: It is in none of them.
-    """
-    places = [given] if given is not None else [folder / 'tokenizer', folder]
-    for place in places:
-        if (place / 'tokenizer.json').is_file():
-            return place
-    raise CheckpointError(
-        f'no tokenizer.json in {" or ".join(map(str, places))}: copy tokenizer.json and '
-        f'tokenizer_config.json of {source} into the checkpoint, or name their folder by '
-        "'options: {tokenizer: FOLDER}' in the policy file."
-    )
-
-
 def _features(
     path: Path, config: Mapping[str, Any], key: str
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -219,7 +203,7 @@ def _statistics(
             f"{path}: step '{step}' has no file of statistics although {role} is normalised by "
             f'{mode}: the checkpoint was never trained on a data set. Fine-tune it.'
         )
-    tensors = _tensors(path / name)
+    tensors = read_safetensors(path / name)
     table = {key.rpartition('.')[2]: value for key, value in tensors.items()
              if key.rpartition('.')[0] == feature}  # fmt: skip
     return _build(path / name, feature, mode, table, size, float(options.get('eps', EPSILON)),
@@ -230,8 +214,8 @@ def _old_statistics(
     path: Path, config: Mapping[str, Any], sizes: Mapping[str, int], unnorm_key: str | None
 ) -> tuple[Statistics, Statistics]:
     """Read the statistics among the weights, those of state and action."""
-    tensors = _tensors(path / WEIGHTS, OLD_PREFIXES)
-    found: dict[str | None, dict[str, dict[str, np.ndarray]]] = {}
+    tensors = read_safetensors(path / WEIGHTS, OLD_PREFIXES)
+    found: dict[str | None, dict[str, dict[str, Tensor]]] = {}
     for key, value in tensors.items():
         match = OLD_KEY.fullmatch(key)
         if match:
@@ -263,23 +247,11 @@ def _old_statistics(
     return built[0], built[1]
 
 
-def _tensors(path: Path, prefixes: tuple[str, ...] = ('',)) -> dict[str, np.ndarray]:
-    """Read the tensors of a file whose name begins with one of the prefixes."""
-    try:
-        with safe_open(path, framework='numpy') as file:
-            names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
-            return {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError, TypeError) as error:
-        raise CheckpointError(
-            f'cannot read {path}: {error}. It is missing or damaged; copy it again.'
-        ) from error
-
-
 def _build(
     path: Path,
     feature: str,
     mode: str,
-    table: Mapping[str, np.ndarray],
+    table: Mapping[str, Tensor],
     size: int,
     epsilon: float,
     *,
@@ -310,7 +282,7 @@ def _build(
             "trained on one robot's data, or the file is incomplete. Fine-tune it, or copy it "
             'again.'
         )
-    first, second = (table[name].astype(np.float64) for name in names)
+    first, second = (table[name].double().numpy() for name in names)
     try:
         if first.shape != (size,):
             raise ShapeError(f'{names[0]} has shape {first.shape}, expected ({size},)')

@@ -1,4 +1,4 @@
-"""Checkpoint folders: their JSON, tensors and tokenizers, read whole or refused with the cause."""
+"""Checkpoint folders: their JSON and tensors, read whole or refused with the cause."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from safetensors import safe_open
 import torch
 from torch import nn, Tensor
-from transformers import PreTrainedTokenizerFast
 from transformers.initialization import no_init_weights
 
 from vla_ros import paths
@@ -81,8 +80,8 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             f'{folder} has no {WEIGHTS} and no {INDEX}; download the whole checkpoint.'
         )
     names = read_json(folder / INDEX).get('weight_map')
-    if not isinstance(names, dict):
-        raise CheckpointError(f"{folder / INDEX} has no 'weight_map'; copy it again.")
+    if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
+        raise CheckpointError(f"{folder / INDEX} has no usable 'weight_map'; copy it again.")
     tensors: dict[str, Tensor] = {}
     for name in sorted(set(names.values())):
         tensors.update(read_safetensors(folder / name))
@@ -92,15 +91,20 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
+def read_safetensors(path: Path, prefixes: tuple[str, ...] = ('',)) -> dict[str, Tensor]:
     """Return the tensors of one file, mapped from the disk.
+
+    Args:
+        path: The file.
+        prefixes: Of the names that are wanted.
 
     Raises:
         CheckpointError: The file is missing, cut short or damaged.
     """
     try:
         with safe_open(path, framework='pt') as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in names}
     except Exception as error:  # safetensors, system and torch errors have no common root
         raise CheckpointError(
             f'cannot read {path}: {error}. The file is missing or damaged; copy it again.'
@@ -181,6 +185,13 @@ def load_pretrained(cls: type[Network], folder: Path, **options: Any) -> Network
         CheckpointError: A file is damaged or of another model, or a tensor is missing, of no use
             or of another shape.
     """
+    expected = cls.config_class.model_type
+    kind = read_json(folder / 'config.json').get('model_type')
+    if kind != expected:
+        raise CheckpointError(
+            f"{folder / 'config.json'} has model_type '{kind}', expected '{expected}'; correct "
+            "the policy file's adapter or its checkpoint."
+        )
     try:
         model, info = cls.from_pretrained(
             folder,
@@ -201,28 +212,6 @@ def load_pretrained(cls: type[Network], folder: Path, **options: Any) -> Network
                 'copy it again.'
             )
     return model.eval().requires_grad_(False)
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Return PaliGemma's tokenizer, rebuilt from its `tokenizer.json` alone.
-
-    Raises:
-        CheckpointError: The file is missing, damaged or has no <bos> and <eos>.
-    """
-    path = folder / 'tokenizer.json'
-    if not path.is_file():
-        raise CheckpointError(
-            f'{folder} has no tokenizer.json; copy that of google/paligemma-3b-pt-224 into it.'
-        )
-    try:
-        tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path))
-    except Exception as error:  # JSON and the Rust tokenizers have no common root
-        raise CheckpointError(f'cannot read {path}: {error}. Copy it again.') from error
-    known = tokenizer.get_vocab()
-    for word in ('<bos>', '<eos>'):
-        if word not in known:
-            raise CheckpointError(f'{path} has no {word}; it is not the tokenizer of PaliGemma.')
-    return tokenizer
 
 
 def require_equal(spec: PolicySpec, where: Path, rows: Iterable[tuple[str, Any, Any]]) -> None:

@@ -78,10 +78,21 @@ def adapted(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, Tensor]:
         base, shape = found.get(name), (len(up), down.shape[1])
         if base is None or base.flatten(1).shape != shape:
             raise _foreign(folder, name, shape, base)
-        kind = torch.promote_types(base.dtype, torch.float32)
-        scale = _scale(config, folder / CONFIG, module, len(down))
-        found[name] = base.to(kind) + scale * (up.to(kind) @ down.to(kind)).view(base.shape)
+        found[name] = merged(base, up, down, _scale(config, folder / CONFIG, module, len(down)))
     return found
+
+
+def merged(base: Tensor, up: Tensor, down: Tensor, scale: float) -> Tensor:
+    """Return W + s B A in float32 at least, in the shape of W.
+
+    Args:
+        base: W, (out, in) or a kernel (out, in, h, w).
+        up: B, (out, r).
+        down: A, (r, in) or (r, in h w).
+        scale: s.
+    """
+    kind = torch.promote_types(base.dtype, torch.float32)
+    return base.to(kind) + scale * (up.to(kind) @ down.to(kind)).view(base.shape)
 
 
 def _require_plain(config: Mapping[str, Any], path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vla_ros.errors import CheckpointError
+from vla_ros.policies.lora import merged
 
 LORA_ALPHA = 16  # at most; the public fine-tuning takes min(rank, 16)
 WRAPPED_BLOCK = re.compile(r'(blocks\.\d+)\.block\.')
@@ -72,9 +73,9 @@ def without_lora(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         stem = key.removesuffix('.base_layer.weight')
         if stem != key and f'{stem}.lora_A.default.weight' in state:
-            a = state[f'{stem}.lora_A.default.weight'].float().flatten(1)  # (r, inputs)
-            b = state[f'{stem}.lora_B.default.weight'].float().flatten(1)  # (outputs, r)
-            scale = min(len(a), LORA_ALPHA) / len(a)
-            value = (value.float() + scale * (b @ a).view_as(value)).to(value.dtype)
+            down = state[f'{stem}.lora_A.default.weight'].flatten(1)  # (r, inputs)
+            up = state[f'{stem}.lora_B.default.weight'].flatten(1)  # (outputs, r)
+            scale = min(len(down), LORA_ALPHA) / len(down)
+            value = merged(value, up, down, scale).to(value.dtype)
         plain[key.replace('.base_layer.', '.')] = value
     return plain

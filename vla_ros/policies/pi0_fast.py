@@ -23,6 +23,7 @@ from vla_ros.policies.base import pictures_of
 from vla_ros.policies.loading import checkpoint, load, read_json
 from vla_ros.policies.pi_layout import Family, find_layout, PiOptions, read, read_statistics
 from vla_ros.policies.prompts import cleaned, state_words
+from vla_ros.policies.vocabulary import read_tokenizer
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec, width
 from vla_ros.statistics import Statistics
@@ -169,12 +170,11 @@ def _read_fast(place: Path, steps: int, dimensions: int) -> tuple[Tokenizer, Fas
     table = read_json(place / 'processor_config.json')
     bpe = place / 'bpe_tokenizer' if (place / 'bpe_tokenizer').is_dir() else place
     try:
-        tokenizer = Tokenizer.from_file(str(bpe / 'tokenizer.json'))
         codec = FastCodec(steps, dimensions, float(table['scale']), int(table['min_token']))
-    except Exception as error:  # JSON and the Rust tokenizers have no common root
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f'{place} holds no tokenizer of FAST ({error!r}), expected scale and min_token in '
-            'processor_config.json and a tokenizer.json: copy them again.'
+            f'{place / "processor_config.json"} is not that of FAST ({error!r}), expected numbers '
+            'scale and min_token: copy it again.'
         ) from error
     for name, value in (('time_horizon', steps), ('action_dim', dimensions)):
         if table.get(name) not in (None, value):
@@ -182,4 +182,4 @@ def _read_fast(place: Path, steps: int, dimensions: int) -> tuple[Tokenizer, Fas
                 f'{place / "processor_config.json"} has {name} {table[name]}, the policy file '
                 f'{value}: correct it, or choose the tokenizer of this robot.'
             )
-    return tokenizer, codec
+    return read_tokenizer(bpe / 'tokenizer.json'), codec

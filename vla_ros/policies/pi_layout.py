@@ -7,7 +7,7 @@ pipelines and their statistics.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,19 +15,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vla_ros import paths
-from vla_ros.errors import CheckpointError, ConfigError, UnknownNameError
-from vla_ros.policies.lerobot import CONFIG, described, find_tokenizer, read_folder
-from vla_ros.policies.loading import (
-    checkpoint,
-    INDEX,
-    load_tokenizer,
-    read_json,
-    require_equal,
-    WEIGHTS,
-)
+from vla_ros.errors import CheckpointError, UnknownNameError
+from vla_ros.policies.lerobot import CONFIG, described, read_folder
+from vla_ros.policies.loading import checkpoint, INDEX, read_json, require_equal, WEIGHTS
 from vla_ros.policies.pi_statistics import openpi_statistics, PROCESSOR, transformers_statistics
 from vla_ros.policies.pictures import Letterbox
-from vla_ros.policies.prompts import Words
+from vla_ros.policies.prompts import BOS, EOS, Words
+from vla_ros.policies.slots import arranged
+from vla_ros.policies.vocabulary import find_tokenizer, read_tokenizer
 from vla_ros.policies.weights import WeightOptions
 from vla_ros.spec import ImageSpec, PolicySpec, width
 from vla_ros.statistics import Statistics
@@ -35,7 +30,6 @@ from vla_ros.types import Array
 
 SLOTS = ('base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb')  # pictures of openpi's models
 TOKENIZER = 'google/paligemma-3b-pt-224'
-PICTURES = 'observation.images.'  # LeRobot's features of pictures begin so
 SIGNS = {  # how a folder of a layout is known
     'transformers': "config.json with model_type '{kind}'",
     'openpi': f'{WEIGHTS} and assets/NAME/norm_stats.json',
@@ -165,7 +159,7 @@ def read(
             raise UnknownNameError('unnorm_key', spec.unnorm_key, (), str(folder / PROCESSOR))
         _require_processor(folder / PROCESSOR, size)
         horizon, longest = config.get('chunk_size', 50), None
-        images = arranged(spec, folder, None, optional=(), size=size)
+        images = arranged(spec, folder, None, size=size)
         letterbox = Letterbox(size, 'bicubic', 'right-bottom', _or(options.border, 0.0))
     require_equal(
         spec,
@@ -187,7 +181,9 @@ def _read_lerobot(
     """Read a folder of LeRobot.
 
     Up to 0.4 it padded pictures in [0, 1] with -1, which made bars of -3, and told the state with
-    its padding in the prompt. `use_relative_actions` in config.json tells later versions.
+    its padding in the prompt. `use_relative_actions` in config.json tells later versions, but for
+    0.5.0, which lacks it: for its checkpoints a policy file says `border: -1` and
+    `padded_state: false`.
     """
     found = read_folder(
         described(spec), family.kind, steps=family.steps, unnorm_key=spec.unnorm_key
@@ -207,15 +203,13 @@ def _read_lerobot(
             'the checkpoint again.'
         )
     require_equal(spec, folder, [('horizon', spec.horizon, config.get('chunk_size', 50))])
-    cameras = tuple(name.removeprefix(PICTURES) for name in found.cameras)
-    empty = [name for name in cameras if name.startswith('empty_camera_')]
     old = 'use_relative_actions' not in config
     return PiCheckpoint(
         'lerobot',
         config,
         found.state,
         found.action,
-        arranged(spec, folder, cameras, optional=empty, size=size),
+        arranged(spec, folder, found.cameras, size=size),
         Letterbox(size, 'bilinear', border=_or(options.border, -3.0 if old else -1.0)),
         _words(folder, options, config.get('tokenizer_max_length')),
         _or(options.padded_state, old),
@@ -237,59 +231,10 @@ def _require_processor(path: Path, size: int) -> None:
             )
 
 
-def arranged(
-    spec: PolicySpec,
-    folder: Path,
-    slots: Sequence[str] | None,
-    *,
-    optional: Collection[str],
-    size: int,
-) -> tuple[ImageSpec, ...]:
-    """Return the pictures of a policy file in the order of the network's slots.
-
-    A slot without a picture is left out, which gives what a masked one gives: no other token sees
-    it, and positions count the tokens that are there.
-
-    Args:
-        spec: The policy file.
-        folder: The checkpoint, for messages.
-        slots: Names in the order of the network; None where it names none and takes any number.
-        optional: Slots that a policy file without slots may leave out.
-        size: Side of the network's pictures [px].
-
-    Raises:
-        CheckpointError: There are too few pictures, too many, or of another size.
-        ConfigError: There are slots although the network names none.
-        UnknownNameError: A slot is not among those of the network.
-    """
-    named = [image.slot for image in spec.images if image.slot is not None]
-    images = spec.images
-    if slots is None and named:
-        raise ConfigError(
-            f'policy {spec.name}: the checkpoint {folder} names no slots; leave them out.'
-        )
-    if slots is not None:
-        for slot in named:
-            if slot not in slots:
-                raise UnknownNameError('slot', slot, slots, f'policy {spec.name}')
-        least = 1 if named else len([slot for slot in slots if slot not in optional])
-        if not least <= len(images) <= len(slots):
-            raise CheckpointError(
-                f'policy {spec.name} has {len(images)} images, but the checkpoint {folder} was '
-                f'trained with {", ".join(slots)}; give each, or give those that there are by '
-                "'slot:'."
-            )
-        if named:
-            images = tuple(sorted(images, key=lambda image: slots.index(image.slot or '')))
-    if not images:
-        raise CheckpointError(f'policy {spec.name} has no image; {folder} wants at least one.')
-    require_equal(spec, folder, [('image sizes', {i.size for i in spec.images}, {size})])
-    return images
-
-
 def _words(folder: Path, options: PiOptions, longest: int | None) -> Words:
     given = paths.share() / options.tokenizer if options.tokenizer is not None else None
-    return Words(load_tokenizer(find_tokenizer(folder, given, TOKENIZER)), longest)
+    file = find_tokenizer(folder, given, TOKENIZER)
+    return Words(read_tokenizer(file, (BOS, EOS)), longest)
 
 
 def _or(value: T | None, default: T) -> T:

@@ -60,9 +60,10 @@ def resize_with_pad(
     rows, columns = height - size[0], width - size[1]
     before = {'centre': 0.5, 'left-top': 1.0, 'right-bottom': 0.0}[sides]
     top, left = int(before * rows), int(before * columns)
-    padded = np.full((height, width, 3), fill, dtype=np.float32)
-    padded[top : top + size[0], left : left + size[1]] = _resized(image, size, kernel)
-    return padded
+    # Planes first, as torch gives and networks take them: nothing is turned over twice.
+    padded = np.full((3, height, width), fill, dtype=np.float32)
+    padded[:, top : top + size[0], left : left + size[1]] = _resized(image, size, kernel)
+    return padded.transpose(1, 2, 0)
 
 
 def _fitted(shape: tuple[int, ...], height: int, width: int, kernel: str) -> tuple[int, int]:
@@ -75,11 +76,12 @@ def _fitted(shape: tuple[int, ...], height: int, width: int, kernel: str) -> tup
 
 
 def _resized(image: Image, size: tuple[int, int], kernel: str) -> np.ndarray:
-    """Return the picture in (rows, columns, 3)."""
+    """Return the picture in (3, rows, columns)."""
     if image.shape[:2] == size:
-        return image
+        return image.transpose(2, 0, 1)
     if kernel == 'pillow':
-        return np.asarray(Pillow.fromarray(image).resize(size[::-1], Pillow.Resampling.BILINEAR))
+        reduced = Pillow.fromarray(image).resize(size[::-1], Pillow.Resampling.BILINEAR)
+        return np.asarray(reduced).transpose(2, 0, 1)
     import torch  # here, for clients of a policy server may lack it
     from torch.nn.functional import interpolate
 
@@ -88,7 +90,7 @@ def _resized(image: Image, size: tuple[int, int], kernel: str) -> np.ndarray:
         found = interpolate(planes, size, mode='bicubic', align_corners=False, antialias=True)
     else:
         found = interpolate(planes.float(), size, mode='bilinear', align_corners=False)
-    return found[0].permute(1, 2, 0).numpy()
+    return found[0].numpy()
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,12 @@ class Letterbox:
     def __call__(self, images: Iterable[Image]) -> NDArray[np.float32]:
         """Return (n, 3, size, size) float32: 2 picture / 255 - 1."""
         fill = 127.5 * (self.border + 1.0)
-        squares = [
+        planes = np.stack([
             resize_with_pad(
                 image, self.size, self.size, sides=self.sides, fill=fill, kernel=self.kernel
-            )
+            ).transpose(2, 0, 1)
             for image in images
-        ]
-        scaled = np.stack(squares).transpose(0, 3, 1, 2) / np.float32(127.5) - np.float32(1.0)
-        return np.ascontiguousarray(scaled)
+        ])
+        planes /= np.float32(127.5)
+        planes -= np.float32(1.0)
+        return planes

@@ -20,6 +20,7 @@ from vla_ros.errors import CheckpointError, ShapeError, UnknownNameError
 from vla_ros.models.prismatic import llama_config, Prismatic, PrismaticShape
 from vla_ros.models.vit import FAMILIES, VitShape
 from vla_ros.policies.loading import load, read_json, require_files
+from vla_ros.policies.vocabulary import read_tokenizer
 from vla_ros.policies.weights import WeightOptions
 from vla_ros.spec import PolicySpec
 from vla_ros.statistics import Bounds
@@ -243,16 +244,11 @@ class PrismaticFolder:
 
     def _read_tokenizer(self) -> Tokenizer:
         file = self.path / 'tokenizer.json'
-        try:
-            tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # the Rust library raises nothing narrower
-            raise CheckpointError(f'cannot read {file}: {error}. Copy it again.') from error
+        tokenizer = read_tokenizer(file)
         found = tokenizer.id_to_token(BOS), tokenizer.id_to_token(BLANK)
         if found != ('<s>', '▁'):
             raise CheckpointError(
                 f"{file} is not the tokenizer of Llama 2: tokens {BOS} and {BLANK} are {found}, "
                 "expected '<s>' and a blank. Copy it again."
             )
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
         return tokenizer

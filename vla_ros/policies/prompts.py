@@ -5,14 +5,13 @@ Sources: openpi's tokenizer.py, the processors of LeRobot and PI0Processor of tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from transformers import PreTrainedTokenizerFast
+from tokenizers import Tokenizer
 
 from vla_ros.errors import PolicyError
 from vla_ros.types import Array
 
+BOS, EOS = '<bos>', '<eos>'
 BINS = np.linspace(-1.0, 1.0, 257)[:-1]  # lower edges of the 256 bins of a normalised state
 
 
@@ -29,13 +28,13 @@ def state_words(state: Array) -> str:
 class Words:
     """Numbers of a prompt's words, without padding, <bos> first."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, longest: int | None) -> None:
+    def __init__(self, tokenizer: Tokenizer, longest: int | None) -> None:
         """Keep PaliGemma's tokenizer, and how many words a prompt had at most in training."""
         self._tokenizer = tokenizer
         self._longest = longest
-        self.bos = tokenizer.convert_tokens_to_ids('<bos>')
-        self.eos = tokenizer.convert_tokens_to_ids('<eos>')
-        self.size = tokenizer.vocab_size  # words, without those added later
+        words = tokenizer.get_vocab()
+        self.bos, self.eos = words[BOS], words[EOS]
+        self.size = tokenizer.get_vocab_size(with_added_tokens=False)
 
     def __call__(self, *parts: str) -> list[int]:
         """Return <bos> and the parts, each cut into words by itself.
@@ -56,5 +55,4 @@ class Words:
 
     def plain(self, text: str) -> list[int]:
         """Return the numbers of a text alone."""
-        found: Sequence[int] = self._tokenizer(text, add_special_tokens=False)['input_ids']
-        return list(found)
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

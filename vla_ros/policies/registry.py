@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from vla_ros.errors import UnknownNameError
+from vla_ros.errors import CheckpointError, PolicyError, UnknownNameError, VlaError
 from vla_ros.fit import require_fit
 from vla_ros.policies.base import Policy
 from vla_ros.robot import RobotSpec
@@ -35,12 +37,14 @@ def create(spec: PolicySpec, robot: RobotSpec) -> Policy:
 
     Raises:
         UnknownNameError: No adapter has that name.
+        PolicyError: A package that it needs is not installed.
         RobotPolicyMismatch: The policy does not fit the robot.
         CheckpointError: The weights cannot be used.
     """
     cls = _adapter(spec)
     require_fit(robot, spec)
-    policy: Policy = cls(spec, robot)
+    with _readable(spec):
+        policy: Policy = cls(spec, robot)
     return policy
 
 
@@ -51,15 +55,40 @@ def statistics(spec: PolicySpec) -> tuple[Statistics, Statistics] | None:
 
     Raises:
         UnknownNameError: No adapter has that name.
+        PolicyError: A package that it needs is not installed.
         CheckpointError: There are none, or they are damaged.
     """
     read = getattr(_adapter(spec), 'statistics', None)
-    found: tuple[Statistics, Statistics] | None = None if read is None else read(spec)
+    with _readable(spec):
+        found: tuple[Statistics, Statistics] | None = None if read is None else read(spec)
     return found
+
+
+@contextmanager
+def _readable(spec: PolicySpec) -> Iterator[None]:
+    """Turn what is wrong with a checkpoint in a way that its adapter did not expect into an error.
+
+    Its files are foreign data, and libraries that build networks of them raise what comes.
+    """
+    try:
+        yield
+    except VlaError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f'policy {spec.name}: the checkpoint {spec.checkpoint} cannot be used: '
+            f'{type(error).__name__}: {error}. It is damaged or of another model; copy it again.'
+        ) from error
 
 
 def _adapter(spec: PolicySpec) -> Any:
     if spec.adapter not in ADAPTERS:
         raise UnknownNameError('policy adapter', spec.adapter, ADAPTERS, f'policy {spec.name}')
     module, _, name = ADAPTERS[spec.adapter].partition(':')
-    return getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise PolicyError(
+            f"policy {spec.name}: adapter '{spec.adapter}' needs the package '{error.name}', "
+            'which is not installed here; requirements/direct.txt names its version.'
+        ) from error

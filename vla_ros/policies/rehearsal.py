@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vla_ros.errors import PolicyError
+from vla_ros.errors import PolicyError, VlaError
 from vla_ros.policies.base import Policy
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import width
@@ -23,11 +23,23 @@ def rehearse(policy: Policy, robot: RobotSpec) -> None:
         frames[camera.name] = Frame(0.0, np.zeros((camera.height, camera.width, 3), np.uint8))
     position = np.append(robot.home, robot.gripper.open)
     joints = JointState(0.0, position, np.zeros(len(position)))
-    policy.reset('', seed=0)
-    found = policy.infer(Observation(0.0, frames, joints, '')).actions.shape
-    expected = (spec.horizon, width(spec.action, robot.dof))
-    if found != expected:
+    try:
+        policy.reset('', seed=0)
+        actions = policy.infer(Observation(0.0, frames, joints, '')).actions
+    except VlaError:
+        raise
+    except Exception as error:  # a policy is foreign code
         raise PolicyError(
-            f'policy {spec.name} answers with actions of shape {found}, expected {expected}: '
-            'correct horizon or action in its file.'
+            f'policy {spec.name} cannot answer: {type(error).__name__}: {error}.'
+        ) from error
+    expected = (spec.horizon, width(spec.action, robot.dof))
+    if actions.shape != expected:
+        raise PolicyError(
+            f'policy {spec.name} answers with actions of shape {actions.shape}, expected '
+            f'{expected}: correct horizon or action in its file.'
+        )
+    if not np.isfinite(actions).all():
+        raise PolicyError(
+            f'policy {spec.name} answers with numbers that are not finite: its weights are '
+            f"damaged, or too large for dtype '{spec.dtype}'."
         )

@@ -13,6 +13,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from scipy.sparse import csr_array
 
 from vla_ros.types import Image
 
@@ -30,22 +31,30 @@ def jpeg(image: Image) -> Image:
 def lanczos3(image: Image, size: int) -> Image:
     """Return a picture (H, W, 3) stretched to (size, size, 3), antialiased as tf.image.resize."""
     rows, columns = (_lanczos_weights(length, size) for length in image.shape[:2])
-    planes = image.transpose(2, 0, 1).astype(np.float32)
-    resized = (rows @ planes @ columns.T).transpose(1, 2, 0)
+    resized = _weighted(image.astype(np.float32), rows, columns)
     return np.clip(np.rint(resized), 0, 255).astype(np.uint8)
 
 
 def centre_crop(image: Image, size: int) -> Image:
     """Return the central 90% of a picture's area at (size, size), as tf.image.crop_and_resize."""
     rows, columns = (_crop_weights(length, size) for length in image.shape[:2])
-    planes = image.transpose(2, 0, 1).astype(np.float32) * np.float32(1.0 / 255.0)
-    resized = (rows @ planes @ columns.T).transpose(1, 2, 0)
+    resized = _weighted(image * np.float32(1.0 / 255.0), rows, columns)
     # TensorFlow's conversion to bytes: scale by 255.5 and drop what follows the point.
     return (np.clip(resized, 0.0, 1.0) * np.float32(255.5)).astype(np.uint8)
 
 
+def _weighted(
+    image: NDArray[np.float32], rows: csr_array, columns: csr_array
+) -> NDArray[np.float32]:
+    """Return sums (h, w, 3) of a picture (H, W, 3) with sparse weights (h, H), (w, W)."""
+    high, wide = image.shape[0], image.shape[1]
+    reduced = (rows @ image.reshape(high, -1)).reshape(-1, wide, 3).swapaxes(0, 1)  # (W, h, 3)
+    sums = columns @ np.ascontiguousarray(reduced).reshape(wide, -1)
+    return sums.reshape(len(sums), -1, 3).swapaxes(0, 1)
+
+
 @lru_cache(maxsize=16)
-def _lanczos_weights(length: int, size: int) -> NDArray[np.float32]:
+def _lanczos_weights(length: int, size: int) -> csr_array:
     """Return the weights (size, length) of one axis; the kernel widens where it reduces."""
     scale = length / size
     width = max(scale, 1.0)
@@ -53,13 +62,13 @@ def _lanczos_weights(length: int, size: int) -> NDArray[np.float32]:
     x = np.abs(np.arange(length) + 0.5 - centre) / width
     weights = np.where(x < RADIUS, np.sinc(x) * np.sinc(x / RADIUS), 0.0)
     weights /= weights.sum(axis=1, keepdims=True)
-    return weights.astype(np.float32)
+    return csr_array(weights.astype(np.float32))
 
 
 @lru_cache(maxsize=16)
-def _crop_weights(length: int, size: int) -> NDArray[np.float32]:
+def _crop_weights(length: int, size: int) -> csr_array:
     """Return the bilinear weights (size, length) of one axis, its ends on pixel centres."""
     side = np.sqrt(CROP_AREA)
     at = np.linspace(0.5 - 0.5 * side, 0.5 + 0.5 * side, size) * (length - 1)
     weights = np.maximum(0.0, 1.0 - np.abs(np.arange(length) - at[:, None]))
-    return weights.astype(np.float32)
+    return csr_array(weights.astype(np.float32))

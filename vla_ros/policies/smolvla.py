@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
 import torch
-from transformers import PreTrainedTokenizerFast, SmolVLMConfig
+from transformers import SmolVLMConfig
 
 from vla_ros import paths
 from vla_ros.errors import CheckpointError
@@ -26,14 +27,14 @@ from vla_ros.policies.flow import FlowPolicy, padded
 from vla_ros.policies.lerobot import (
     CONFIG,
     described,
-    find_tokenizer,
     LeRobotFolder,
     OLD_PREFIXES,
     read_folder,
 )
 from vla_ros.policies.loading import checkpoint, load, read_json, require_equal
-from vla_ros.policies.pi_layout import arranged
 from vla_ros.policies.pictures import Letterbox
+from vla_ros.policies.slots import arranged
+from vla_ros.policies.vocabulary import find_tokenizer, read_tokenizer
 from vla_ros.policies.weights import WeightOptions
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
@@ -77,7 +78,7 @@ class SmolVLAPolicy(FlowPolicy):
         config = _network(folder.path / CONFIG, table, options)
         try:
             side, other = table['resize_imgs_with_padding'] or (0, 0)
-            self._longest = int(table['tokenizer_max_length'])
+            longest = int(table['tokenizer_max_length'])
             flow_steps = int(table['num_steps'])
         except (KeyError, TypeError, ValueError) as error:
             raise _unusable(folder.path / CONFIG, error) from error
@@ -90,8 +91,9 @@ class SmolVLAPolicy(FlowPolicy):
             )
         folder.require(spec, robot.dof)
         require_equal(spec, path, [('horizon', spec.horizon, config.horizon)])
-        self._images = arranged(spec, path, folder.cameras, optional=(), size=side)
+        self._images = arranged(spec, path, folder.cameras, size=side)
         self._tokenizer = _tokenizer(path, table, options, config.vlm.text_config.vocab_size)
+        self._tokenizer.enable_truncation(longest)
         tensors = options.read(path)
         weights = {n: v for n, v in tensors.items() if not n.startswith(OLD_PREFIXES)}
         self._model = load(
@@ -127,7 +129,7 @@ class SmolVLAPolicy(FlowPolicy):
         """Turn an observation into inputs; what is returned encodes them on the device."""
         pixels = self._letterbox(pictures_of(obs, self._images))
         text = obs.instruction if obs.instruction.endswith('\n') else f'{obs.instruction}\n'
-        words = self._tokenizer(text, truncation=True, max_length=self._longest)['input_ids']
+        words = self._tokenizer.encode(text).ids
         state = padded(self._state(obs.joints), self._model.config.state_dim)
         device = self.spec.device
         return lambda: SmolVLAVelocity(
@@ -199,19 +201,14 @@ def _unusable(path: Path, error: Exception) -> CheckpointError:
 
 def _tokenizer(
     folder: Path, table: Mapping[str, Any], options: SmolVLAOptions, vocabulary: int
-) -> PreTrainedTokenizerFast:
+) -> Tokenizer:
     """Read the VLM's tokenizer; its words must have a place in the network's table."""
     given = None if options.tokenizer is None else paths.share() / options.tokenizer
-    place = find_tokenizer(folder, given, str(table.get('vlm_model_name')))
-    try:
-        tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(place / 'tokenizer.json'))
-    except Exception as error:  # JSON and the Rust tokenizers have no common root
+    file = find_tokenizer(folder, given, str(table.get('vlm_model_name')))
+    tokenizer = read_tokenizer(file)
+    if tokenizer.get_vocab_size() > vocabulary:
         raise CheckpointError(
-            f'cannot read {place / "tokenizer.json"}: {error}. Copy it again.'
-        ) from error
-    if len(tokenizer) > vocabulary:
-        raise CheckpointError(
-            f'{place / "tokenizer.json"} has {len(tokenizer)} words, the network {vocabulary}: it '
-            f'is of another model. Copy that of {table.get("vlm_model_name")}.'
+            f'{file} has {tokenizer.get_vocab_size()} words, the network {vocabulary}: it is of '
+            f'another model. Copy that of {table.get("vlm_model_name")}.'
         )
     return tokenizer

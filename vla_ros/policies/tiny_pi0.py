@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PI0Config, PI0ForConditionalGeneration, PreTrainedTokenizerFast
 
-from vla_ros.errors import CheckpointError, PolicyError
+from vla_ros.errors import CheckpointError, PolicyError, UnknownNameError
 from vla_ros.models.pi0_sampler import Pi0Velocity
 from vla_ros.models.sampler import Velocity
 from vla_ros.policies.base import pictures_of
@@ -47,6 +47,7 @@ class TinyPi0(FlowPolicy):
 
         Raises:
             CheckpointError: A file is missing, damaged or of another model.
+            UnknownNameError: There is an option or an unnorm_key, of which it knows none.
         """
         spec.read_options(NoOptions)
         if (spec.device, spec.dtype) != ('cpu', 'float32'):
@@ -55,6 +56,10 @@ class TinyPi0(FlowPolicy):
                 f'{spec.device} in {spec.dtype}; leave device and dtype out.'
             )
         folder = checkpoint(spec)
+        if spec.unnorm_key is not None:
+            raise UnknownNameError(
+                'unnorm_key', spec.unnorm_key, (), str(folder / 'norm_stats.json')
+            )
         require_files(folder, FILES, 'Run `vla train`, or copy the whole checkpoint again.')
         self._model = load_pretrained(PI0ForConditionalGeneration, folder)
         self._tokenizer = _load_tokenizer(folder)
