@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 from vla_ros import paths
+from vla_ros.cli.bench_adapters import adapters
 from vla_ros.cli.bench_execution import execution
 from vla_ros.cli.bench_safety import safety
 from vla_ros.cli.options import json_option, launch_options
@@ -33,6 +34,7 @@ def verb() -> None:
 
 verb.add_command(safety)
 verb.add_command(execution)
+verb.add_command(adapters)
 
 
 @verb.command()
