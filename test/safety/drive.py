@@ -49,7 +49,7 @@ class Drive:
             result = self.safety.step(state, self.plan, world or self.world, self.now, DT)
             self.q = result.command.positions[0].copy()
             self.results.append(result)
-            on_way = self.way(self.plan.clock.phi + result.rate * DT)[0]
+            on_way = self.plan.sample(self.plan.clock.phi + result.rate * DT).position
             if result.phi > 0.3:  # it has joined the first chunk
                 self.off_path.append(float(np.abs(self.q - on_way).max()))
         return self.results

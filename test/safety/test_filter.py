@@ -299,7 +299,7 @@ def test_tracking_loss_latches_and_clearing_restarts_where_the_arm_is(bench, rob
 
 
 def test_an_arm_that_lags_along_its_path_is_not_lost(bench):
-    bench.goal(0.8, seconds=1.0)
+    bench.goal(0.8, seconds=1.4)
     past = [bench.q.copy()]
     for _ in range(150):
         lagging = past[max(0, len(past) - 20)]  # 100 ms behind

@@ -10,6 +10,7 @@ from vla_ros.actions import curve
 from vla_ros.types import Array
 
 LONGEST = 0.5  # [s] of a join
+BUILD = 0.2  # [s] in which a gentle acceleration builds up
 TINY = 1e-9  # [s] nearer instants are one
 
 
@@ -41,14 +42,14 @@ def lead(start: Array, new: Curve, leave: float, least: float, gentle: Array) ->
         new: Is joined.
         leave: When that is [s].
         least: Shortest duration [s]; the longest is LONGEST, unless no point is due by then.
-        gentle: (n,) accelerations that are no effort [rad/s^2], nor such a change of it within
-            `least`; those of the curve itself are none either.
+        gentle: (n,) accelerations that are no effort [rad/s^2], nor such a change of them within
+            BUILD; those of the curve itself are none either.
     """
     last, now = len(new.due) - 1, max(int(new.due.searchsorted(leave)) - 1, 0)
     ahead = new.cubics[now:]
     roughest = np.abs(6.0 * ahead[:, 3]).max(axis=0, initial=0.0)  # [rad/s^3]
     hardest = curve.peaks(new.due[now:], ahead)[1].max(axis=0, initial=0.0)
-    jerk, acceleration = np.maximum(gentle / least, roughest), np.maximum(gentle, hardest)
+    jerk, acceleration = np.maximum(gentle / BUILD, roughest), np.maximum(gentle, hardest)
     first = min(int(new.due.searchsorted(leave + least)), last)
     best, target, arrive = np.inf, first, leave
     for k in range(first, last + 1):

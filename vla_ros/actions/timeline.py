@@ -15,7 +15,9 @@ from vla_ros.types import Array, PlanPieces, Trajectory
 # point would hold up all the good chunks that follow.
 FARTHEST = 4.0 * np.pi  # [rad] two turns; metres are smaller
 FASTEST = 100.0  # [rad/s]
-SHORTEST = 0.2  # [s] of a join: half as long asks for four times the acceleration at the seam
+# A join takes so many steps of the new chunk, or so long [s] if that is less: half as long asks for
+# four times the acceleration at the seam, but the points within it are left out.
+STEPS, SHORTEST = 2.0, 0.2
 GENTLE = 0.5  # of the acceleration limits that a join asks for, where that is possible
 FUTURE = 0.05  # [s] a stamp may be this much ahead: clocks reach processes at different times
 
@@ -232,17 +234,19 @@ class Timeline:
         new = Curve(due, points[:, :arm], curve.cubics_of(due, points, slopes)[:, :, :arm])
         pieces = self.pieces
         old = Curve(pieces.due, pieces.points[:, :arm], pieces.cubics[:, :, :arm])
+        step = due[1] - due[0] if len(due) > 1 else 0.0
+        least = min(STEPS * step, SHORTEST) if step else SHORTEST
         ways = []
         if start is not None:
-            ways.append(lead(start, new, phi, SHORTEST, self._gentle))
+            ways.append(lead(start, new, phi, least, self._gentle))
         elif len(old.due):
-            before = old.due[old.due < due[0] - 0.5 * (due[1] - due[0] if len(due) > 1 else 0.0)]
+            before = old.due[old.due < due[0] - 0.5 * step]
             walked = phi >= old.due[0]
             latest = max(phi, float(before[-1])) if len(before) else phi
             if walked or len(before):
-                ways.append(lead(curve.state(*old, latest), new, latest, SHORTEST, self._gentle))
+                ways.append(lead(curve.state(*old, latest), new, latest, least, self._gentle))
             if walked and latest > phi and ways[0].effort > 1.0:
-                ways.append(lead(curve.state(*old, phi), new, phi, SHORTEST, self._gentle))
+                ways.append(lead(curve.state(*old, phi), new, phi, least, self._gentle))
         way = min(ways, key=lambda way: way.effort, default=None)
         if way is None or not np.isfinite(way.effort):  # what is broken must not break the next
             self._set(due, new.points, new.cubics, points[:, arm:])

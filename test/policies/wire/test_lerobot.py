@@ -138,7 +138,8 @@ def hidden_in_a_storage() -> Runs:
         np.zeros(2),
         TimedObservation(0.0, 0, {}),
     ],
-    ids=lambda evil: str(getattr(evil, 'call', evil))[:40],
+    ids=('system', 'eval', 'check_call', 'getattr', 'load_from_bytes', 'torch_load', 'storage',
+         'array', 'observation'),
 )
 @pytest.mark.parametrize('protocol', [0, 2, 4, 5])
 def test_malicious_and_foreign_answers_are_refused_before_anything_runs(
