@@ -15,8 +15,8 @@ from vla_ros.types import Array, PlanPieces, Trajectory
 # point would hold up all the good chunks that follow.
 FARTHEST = 4.0 * np.pi  # [rad] two turns; metres are smaller
 FASTEST = 100.0  # [rad/s]
-# A join takes so many steps of the new chunk, or so long [s] if that is less: half as long asks for
-# four times the acceleration at the seam, but the points within it are left out.
+# A join takes so many steps of the new chunk, or so long [s] if that is less: half as long asks
+# for four times the acceleration at the seam, but the points within it are left out.
 STEPS, SHORTEST = 2.0, 0.2
 GENTLE = 0.5  # of the acceleration limits that a join asks for, where that is possible
 FUTURE = 0.05  # [s] a stamp may be this much ahead: clocks reach processes at different times
