@@ -27,7 +27,7 @@ from case import ROBOT
 from cases import CASES
 from rclpy.parameter import Parameter
 
-from vla_ros import graph
+from vla_ros import graph, paths
 from vla_ros.cli.session import free_domain, Session
 from vla_ros.nodes.client import Client
 from vla_ros.ros import convert
@@ -36,8 +36,9 @@ from vla_ros.spec import ImageSpec, PolicySpec
 from vla_ros.supervisor import commands, Supervisor
 
 SECONDS = 10.0  # of each family
+STEP = 0.5  # [s] in place of the policy file's: a busy machine may take so long to answer
 START = 150.0  # [s] until a process runs: the first run compiles
-TAKEN = 30.0  # [s] until a policy has taken over, on a busy machine
+TAKEN = 60.0  # [s] until a policy has taken over, on a busy machine
 FAMILIES = {  # adapter -> layout, slot of the one picture: what is exchanged must see the same
     'pi0': ('openpi', 'base_0_rgb'),
     'pi05': ('lerobot', 'base_0_rgb'),
@@ -46,6 +47,10 @@ FAMILIES = {  # adapter -> layout, slot of the one picture: what is exchanged mu
     'openvla': ('openvla-7b', None),
     'openvla_oft': ('bridge', None),
 }
+PATIENT = {  # settings of the filter: a busy machine is no fault here, an adapter's is
+    'plan_timeout': 6.0, 'plan_age_limit': 10.0, 'joint_state_timeout': 2.0, 'deadline': 2.0,
+    'tracking_limit': 0.2,
+}  # fmt: skip
 GENTLE = {  # kind of action -> what random numbers are worth
     'gripper': {'unit': 'range', 'closed': -50.0, 'open': 50.0},  # about half open
     'joint_position': {'scale': 0.02},  # [rad]
@@ -66,7 +71,7 @@ def gentle(name: str, folder: Path) -> PolicySpec:
         for part in spec.action
     )
     images = (ImageSpec('scene', spec.images[0].size, slot),)
-    return replace(spec, name=name, images=images, action=action)
+    return replace(spec, name=name, images=images, action=action, step=STEP, replan_steps=1)
 
 
 class Watch:
@@ -74,14 +79,14 @@ class Watch:
 
     def __init__(self, client: Client) -> None:
         self.plans: set[float] = set()  # stamps of the chunks that the filter took up
-        self.levels: dict[int, str] = {}  # level of the filter -> a reason
+        self.levels: set[tuple[int, str]] = set()  # of the filter, each with its reason
         self.places: list[np.ndarray] = []  # joints
         client.listen(graph.EXECUTION_STATE, self._on_execution)
         client.listen(graph.SAFETY_STATUS, self._on_safety)
         client.listen(graph.JOINT_STATES, self._on_joints)
 
     def forget(self) -> None:
-        self.plans, self.levels, self.places = set(), {}, []
+        self.plans, self.levels, self.places = set(), set(), []
 
     def _on_execution(self, message) -> None:
         stamp = convert.execution_state_from_msg(message).accepted_plan
@@ -90,7 +95,7 @@ class Watch:
 
     def _on_safety(self, message) -> None:
         status = convert.safety_status_from_msg(message)
-        self.levels[status.level] = status.reason
+        self.levels.add((status.level, status.reason))
 
     def _on_joints(self, message) -> None:
         state = convert.joint_state_from_msg(message, ROBOT.joint_names)
@@ -120,9 +125,19 @@ def plain(spec: PolicySpec) -> dict:
 
 
 @pytest.fixture(scope='module')
-def running(files) -> Iterator[tuple[Session, Watch, deque[str]]]:
+def safety(tmp_path_factory) -> Path:
+    """Return a safety file that waits for a busy machine."""
+    path = tmp_path_factory.mktemp('safety') / 'patient.yaml'
+    settings = yaml.safe_load(paths.find('safety', 'default').read_text(encoding='utf-8'))
+    path.write_text(yaml.safe_dump({**settings, **PATIENT}))
+    return path
+
+
+@pytest.fixture(scope='module')
+def running(files, safety) -> Iterator[tuple[Session, Watch, deque[str]]]:
     """Yield a running graph, what is heard of it, and everything that its processes print."""
-    arguments = {'robot': 'panda', 'policy': str(files['pi0']), 'task': 'reach', 'seed': 1}
+    arguments = {'robot': 'panda', 'policy': str(files['pi0']), 'safety': str(safety),
+                 'task': 'reach', 'seed': 1}  # fmt: skip
     lines: deque[str] = deque()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ROS_DOMAIN_ID', str(free_domain(random.Random())))
@@ -159,14 +174,18 @@ def test_a_family_drives_the_arm(running, files, name):
     made, watch, lines = running
     if name != 'pi0':  # which the graph was started with
         exchange(made, lines, name, files[name])
+    if not made.client.policy.instruction:  # the family before has failed
+        made.client.say('lift the cube', TAKEN)
     made.until(lambda: made.client.safety.source == 'policy', TAKEN, 'a plan of the policy')
     watch.forget()
     end = time.monotonic() + SECONDS
     made.until(lambda: time.monotonic() >= end, SECONDS + 5.0, 'the end')  # no process ends
     places = np.array(watch.places)
-    print(name, len(watch.plans), watch.levels, np.ptp(places, axis=0).max(), len(places))
-    assert len(watch.plans) > SECONDS, 'chunks that the filter took up'
-    assert max(watch.levels) <= 1, watch.levels
+    assert len(watch.plans) >= 4, 'chunks that the filter took up'
+    # At the end of a chunk the arm waits for the next: always for OpenVLA, whose chunk is one
+    # action, and where a busy machine answers late. Nothing else may lie above S1.
+    assert all(level <= 1 or why == 'plan_end' for level, why in watch.levels), watch.levels
+    assert {level for level, _ in watch.levels} & {0, 1}
     assert np.isfinite(places).all()
     assert 5e-3 < np.ptp(places, axis=0).max() < 2.0  # [rad] it moves, and does not run away
     bad = [line for line in list(lines) if 'Traceback' in line or '[ERROR]' in line]
