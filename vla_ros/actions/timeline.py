@@ -225,8 +225,8 @@ class Timeline:
 
         Acceleration is continuous. The old curve stays up to `phi`, or, if all new points are due
         later, up to its last point before them. From there a join leads to one of the new points:
-        the first at which it asks for no more than GENTLE of the arm's limits, or else the
-        gentlest.
+        the first at which it asks for no more than GENTLE of the arm's limits or than the new
+        curve itself, or else the gentlest.
         """
         arm, points, slopes = self.arm, trajectory.positions, trajectory.velocities
         if slopes is None:
