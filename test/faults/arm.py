@@ -1,13 +1,16 @@
 """A process in the place of arm, controllers and clock: it follows commands, and lies when told.
 
 `faults/told` names what it does wrong; `faults/truth` carries where the arm really is, whatever
-the joint states say, with velocities taken from positions.
+the joint states say, with velocities taken from positions. Its efforts are 1 while the arm has
+been late itself: hardware is not, but a process on a busy machine is, and then it must catch up.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+import os
 import sys
 import threading
 import time
@@ -28,6 +31,8 @@ TOLD = graph.Topic('faults/told', 'std_msgs/msg/String', graph.EVENTS)
 TRUTH = graph.Topic('faults/truth', 'sensor_msgs/msg/JointState', graph.EVENTS)
 WINDOW = 10  # joint states over which the true speed is taken: 50 ms
 OLDEST = 0.1  # [s] age of a command that is believed; else the clocks differ and it is new
+PROMPT = 0.03  # [s] age of a command, or time between two ticks, that is not late
+CATCHES_UP = 0.5  # [s] for which it is late after one that was
 Messages = list[Any]
 
 
@@ -66,6 +71,7 @@ class Arm:
         self._follower: Any = kind(np.array(self.robot.home))
         self._way = deque([(0.0, np.array(self.robot.home))], maxlen=WINDOW)  # [s], [rad]
         self._jammed = False
+        self._late_until = 0.0  # [s] of the arm's own time
         self._lie: Callable[[Any], Messages] = LIES['honest']
         self._out = {
             topic: client.node.create_publisher(
@@ -80,6 +86,9 @@ class Arm:
         with self._lock:
             self._clock.advance()
             own = self._clock.own
+            if dt > PROMPT:
+                self._late_until = own + CATCHES_UP
+            late = own < self._late_until
             place = self._follower.sample(own)[0]
             ros = self._clock.ros if self._simulated else time.time()
             running = self._clock.rate > 0.0
@@ -89,7 +98,9 @@ class Arm:
             self._way.append((own, place))
         joints = np.append(place, self.robot.gripper.open)
         truth = JointState(ros, joints, np.append(speed, 0.0))
-        self._out[TRUTH].publish(convert.joint_state_to_msg(truth, self.robot.joint_names))
+        message = convert.joint_state_to_msg(truth, self.robot.joint_names)
+        message.effort = [float(late)] * len(joints)
+        self._out[TRUTH].publish(message)
         if not running:  # a paused simulator
             return
         if self._simulated:
@@ -109,6 +120,8 @@ class Arm:
                 return
             age = (self._clock.ros if self._simulated else time.time()) - command.stamp
             own = self._clock.own
+            if age > PROMPT:
+                self._late_until = own + CATCHES_UP
             stamp = own - (age if 0.0 <= age <= OLDEST else 0.0)
             self._follower.accept(
                 Trajectory(stamp, command.times, command.positions, command.velocities), own
@@ -209,6 +222,8 @@ LIES: dict[str, Callable[[Any], Messages]] = {
 
 def main(robot: str, simulated: bool) -> None:
     """Run until SIGINT."""
+    with suppress(PermissionError):
+        os.nice(graph.SIM_NICE)
     failed: list[BaseException] = []
     with Client('arm') as client:
         arm = Arm(client, robot, simulated)

@@ -65,6 +65,7 @@ class Cell:
         self.reasons: set[str] = set()  # every one that was heard in a row
         self.sent: Trajectory | None = None  # newest command
         self.wrong: list[str] = []  # what no command and no motion may ever be
+        self.late = False  # the arm's own process has been late since this was cleared
         self.refused = 0  # trajectories, as the diagnostics count them
         self.mangle: Callable[[Message], Sequence[Message]] = lambda m: [m]
         self.failed: list[BaseException] = []
@@ -277,6 +278,13 @@ class Cell:
         self.tell('joints mute')
         self.restart('safety_filter')
 
+    def restart_deaf(self) -> None:
+        self.signal('safety_filter', signal.SIGKILL)
+        self.until(lambda: self.speed < self.still, 'rest')
+        self.tell('controller jam')
+        self.look()
+        self.revive('safety_filter')
+
     def restart_at(self, shift: Array) -> None:
         """Start the filter at a pose (dof,) [rad] from home, to which the arm was carried."""
         self.signal('safety_filter', signal.SIGKILL)
@@ -414,9 +422,12 @@ class Cell:
     def _on_truth(self, message: Message) -> None:
         state = convert.joint_state_from_msg(message, ROBOT.joint_names)
         self.truth.append(state)
-        excess = float((np.abs(state.velocity[:-1]) / ROBOT.limits('velocity')).max())
-        if excess > 1.1:
-            self.wrong.append(f'a joint moved at {excess:.2f} of its limit')
+        shares = np.abs(state.velocity[:-1]) / ROBOT.limits('velocity')
+        late = any(message.effort)
+        self.late |= late
+        if shares.max() > 1.1 and not late:
+            joint = int(shares.argmax())
+            self.wrong.append(f'joint {joint} moved at {shares[joint]:.2f} of its limit')
 
     def _on_command(self, message: Message) -> None:
         command = convert.trajectory_from_msg(message, ROBOT.arm_joints)

@@ -173,6 +173,11 @@ PROCESSES = (
     ),
     Row('the filter is killed and comes back', lambda c: c.restart_idle(), 'no_plan'),
     Row(
+        'the filter comes back to an arm whose controller is not there yet',
+        lambda c: c.restart_deaf(),
+        'arm_stays',
+    ),
+    Row(
         'the filter comes back without joint states',
         lambda c: c.restart_blind(),
         'no_joint_state',

@@ -27,17 +27,18 @@ WAY = 0.1  # [rad] that the arm travels at least in the last second and a half
 
 
 def play(cell: Cell, row: Row) -> None:
-    """Play a row; once more if it fails, and again where the machine was late for the filter.
+    """Play a row; once more if it fails, and again where the machine was late for filter or arm.
 
     What failed is shown as a warning: a row that needs its second chance often is to be mended.
     """
     for attempt in range(TRIES):
         cell.reasons.clear()
+        cell.late = False
         try:
             once(cell, row)
             return
         except (AssertionError, NodeError) as error:
-            late = cell.reasons & (LATE - {row.fault})
+            late = cell.late or cell.reasons & (LATE - {row.fault})
             if attempt == TRIES - 1 or (attempt and not late):
                 raise
             warnings.warn(f'{row.what}: played again after {error}', stacklevel=1)

@@ -35,6 +35,7 @@ FAULTS = (  # every reason for S2 or more; a node may raise any of them by `trip
     'joint_state_shape',
     'joint_state_nonfinite',
     'joint_names',
+    'arm_stays',
     'tracking_lost',
     'stop_not_verified',
     'in_collision',

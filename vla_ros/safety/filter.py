@@ -146,7 +146,7 @@ class SafetyFilter:
         self._now = 0.0  # [s] ROS time of the last tick
         self._clocks.restart()
         self._last: SafetyResult | None = None
-        self._tracking.reset()
+        self._tracking.reset(q)
 
     def forget(self) -> None:
         """Forget where the arm is: nothing is commanded until the next reset."""
@@ -269,7 +269,10 @@ class SafetyFilter:
         ]
         self._measured = None if faults[0] else state
         if self._measured is not None:
-            error = self._tracking.error(self._now, self._measured.position[:-1])
+            measured = self._measured.position[:-1]
+            if not self._tracking.follows and self._tracking.stays(self._q, measured):
+                faults.append('arm_stays')
+            error = self._tracking.error(self._now, measured)
             if error > self.config.tracking_limit:
                 self._latched.setdefault('tracking_lost', f'by up to {error:.3f} m')
         for fault in faults:

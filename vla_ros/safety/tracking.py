@@ -1,4 +1,4 @@
-"""Tracking: is the arm where it was commanded to be?"""
+"""Tracking: does the arm follow at all, and is it where it was commanded to be?"""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from vla_ros.safety.config import SafetyConfig
 from vla_ros.types import Array
 
 ENOUGH = 0.25  # of the limit; a reference so near ends the search for a nearer one
+LEASH = 0.25  # of the limit; so far the reference goes ahead of an arm that has not moved yet
+FOLLOWS = 0.1  # of the way of the reference; an arm that has come so far does follow
 
 
 class Tracking:
@@ -29,11 +31,27 @@ class Tracking:
         self._stamps = np.full(size, -np.inf)
         self._references = np.zeros((size, lever.shape[1]))
         self._next = 0
+        self.follows = False  # the arm has been seen to follow since the reset
+        self._start = np.zeros(lever.shape[1])  # [rad]
 
-    def reset(self) -> None:
-        """Forget the way."""
+    def reset(self, place: Array) -> None:
+        """Forget the way; the arm rests at a place (dof,) [rad]."""
         self._stamps[:] = -np.inf
         self._next = 0
+        self.follows, self._start = False, place
+
+    def stays(self, reference: Array, measured: Array) -> bool:
+        """Whether the arm stays behind the first steps of the reference (dof,) [rad].
+
+        A controller that is not there yet, or not active, would leap to where the reference has
+        gone meanwhile. Once the arm follows, this is not asked any more.
+        """
+        gap = float((self._lever @ np.abs(reference - measured)).max())
+        if gap <= LEASH * self.limit:
+            return False
+        way = reference - self._start
+        self.follows = float((measured - self._start) @ way) >= FOLLOWS * float(way @ way)
+        return not self.follows
 
     def add(self, now: float, reference: Array) -> None:
         """Note a reference (dof,) [rad] that is commanded at ROS time `now` [s]."""
