@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
 import tempfile
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -27,7 +28,8 @@ _SUFFIXES = ('.mcap', '.db3', *(s + p for s in ('.mcap', '.db3') for p in _PACKE
 _ZSTD = b'\x28\xb5\x2f\xfd'  # no CDR message begins so: its second byte is below 12
 
 
-class TopicInfo(NamedTuple):
+@dataclass(frozen=True)
+class TopicInfo:
     """A topic of a bag."""
 
     name: str
