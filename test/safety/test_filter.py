@@ -314,7 +314,7 @@ def test_an_arm_that_lags_along_its_path_is_not_lost(bench):
 
 def test_the_reference_waits_for_an_arm_that_has_not_moved_yet(bench):
     start = bench.q.copy()
-    for second in range(4):  # new plans keep coming, as from a policy
+    for _ in range(4):  # new plans keep coming, as from a policy
         bench.goal(0.8, seconds=1.0)
         for _ in range(200):
             bench.tick(state=JointState(bench.now, start, np.zeros(8)))
