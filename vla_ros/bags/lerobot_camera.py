@@ -97,9 +97,7 @@ class CameraWriter:
     def _end_episode(self) -> None:
         end = self._first + self._row
         self.clips.append(
-            Clip(
-                self._place, self._first / self._rate, end / self._rate, self._stats.result()
-            )
+            Clip(self._place, self._first / self._rate, end / self._rate, self._stats.result())
         )
         self._row, self._first = 0, end
         if self.is_complete:

@@ -22,7 +22,12 @@ from vla_ros.bags.staging import Staging
 from vla_ros.errors import BagError
 from vla_ros.types import Image
 
-_TYPES = {'bool': pa.bool_(), 'int64': pa.int64(), 'float32': pa.float32(), 'float64': pa.float64()}
+_TYPES = {
+    'bool': pa.bool_(),
+    'int64': pa.int64(),
+    'float32': pa.float32(),
+    'float64': pa.float64(),
+}
 
 
 class Totals(NamedTuple):
@@ -241,9 +246,7 @@ def _is_used(folder: Path) -> bool:
     return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
-def _check_same(
-    old: DataSet, robot: str, features: Mapping[str, Feature], rate: int
-) -> None:
+def _check_same(old: DataSet, robot: str, features: Mapping[str, Feature], rate: int) -> None:
     """Compare a data set with what is to be added.
 
     Raises:

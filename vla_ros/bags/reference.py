@@ -39,8 +39,8 @@ def reference(commands: Sequence[Trajectory], start: Array, times: Array) -> Arr
         first = now if len(now) else place[None]
         knots = np.concatenate([[command.stamp], command.stamp + command.times[ahead]])
         points = np.concatenate([first, command.positions[ahead]])
-    for row in range(row, len(times)):
-        out[row] = _along(knots, points, times[row])
+    for later in range(row, len(times)):
+        out[later] = _along(knots, points, times[later])
     return out
 
 

@@ -61,7 +61,7 @@ class Staging:
         self.fresh(name).write_text(text, encoding='utf-8')
 
     def fresh(self, name: str) -> Path:
-        """Return the path of a file of the copy that can be written: its folder is there, it not."""
+        """Return the path of a file of the copy, ready to be written: what it was is unlinked."""
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.unlink(missing_ok=True)

@@ -100,7 +100,9 @@ class VideoWriter:
         )
 
 
-def read(path: Path, shape: tuple[int, int], rate: float, first: int, count: int) -> Iterator[Image]:
+def read(
+    path: Path, shape: tuple[int, int], rate: float, first: int, count: int
+) -> Iterator[Image]:
     """Yield pictures (H, W, 3) of a video of a fixed rate.
 
     Args:
