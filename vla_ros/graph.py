@@ -13,6 +13,7 @@ JOINT_STATE_RATE = 200.0  # [Hz] simulator
 STATUS_RATE = 20.0  # [Hz] status topics
 POLICY_NICE = 10  # the policy gives way to the control loop beside it
 MARKERS_NICE = 10  # pictures for people give way as the policy does
+RECORDER_NICE = 10  # as do recordings, which have room to wait in
 SAFETY_NICE = -10  # where the right to it exists: callbacks and DDS threads feed the loop
 SIM_NICE = -5  # likewise: it stands in for hardware, which no load slows down
 NAMESPACE = ''  # topics are relative; a launch file may push a namespace
@@ -256,4 +257,22 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
     )
     arm = (sim,) if simulated else ()
     driver = (forwarder,) if robot.driver.streams else ()
-    return (*arm, *driver, safety, policy, markers)
+    heard = (sim, *driver, safety, policy)
+    named = {topic.name: topic for p in heard for topic in (*p.subscribes, *p.publishes)}
+    recorder = Process(
+        node='recorder',
+        executable='bag_recorder',
+        module='vla_ros.nodes.bag_recorder',
+        parameters=('robot', 'policy', 'safety', 'bag', 'images', 'use_sim_time'),
+        subscribes=tuple(named.values()),
+        publishes=(DIAGNOSTICS,),
+        nice=RECORDER_NICE,
+        critical=False,
+        wanted='record',
+    )
+    return (*arm, *driver, safety, policy, markers, recorder)
+
+
+def recorded(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return every topic that a recording of a robot holds; drawings for people are not."""
+    return next(p for p in processes(robot, simulated=True) if p.node == 'recorder').subscribes

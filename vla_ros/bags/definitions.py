@@ -50,6 +50,13 @@ def installed(kind: str) -> str:
     return ''.join(parts)
 
 
+def digest(kind: str, text: str) -> str:
+    """Return the hash that ROS 2 gives a type, by its definition and those it uses (REP 2016)."""
+    store = get_typestore(Stores.EMPTY)
+    store.register(get_types_from_msg(text, kind))
+    return store.hash_rihs01(kind)
+
+
 def _short(kind: str) -> str:
     package, *_, name = kind.split('/')
     return f'{package}/{name}'

@@ -11,7 +11,7 @@ from vla_ros.bags import lerobot_format as fmt
 from vla_ros.bags.alignment import align, Aligned, Settings
 from vla_ros.bags.lerobot_writer import DataSetWriter, Totals
 from vla_ros.bags.reader import Bag, open_bag
-from vla_ros.bags.recording import BagRecording
+from vla_ros.bags.lerobot_source import BagRecording
 from vla_ros.errors import BagError
 from vla_ros.robot import RobotSpec
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 import json
 from pathlib import Path
 from types import TracebackType
@@ -136,10 +137,8 @@ class DataSetWriter:
     ) -> None:
         """Forget what was not finished."""
         for camera in self._cameras.values():
-            try:
+            with suppress(OSError):  # the file is thrown away
                 camera.close()
-            except OSError:
-                pass  # the file is thrown away
         self._staging.__exit__(kind, error, trace)
 
     def _next(self, column: str) -> Place:
@@ -147,7 +146,7 @@ class DataSetWriter:
         return self._old.last(column).next if self._old else Place()
 
     def _write_rows(self, tasks: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Stats]]]:
-        """Write the rows, an episode to a row group; return the episodes' entries and statistics."""
+        """Write the rows, an episode a row group; return the episodes' entries and statistics."""
         index = self._old.frames if self._old else 0
         number = self._old.episodes if self._old else 0
         place = self._next('data')

@@ -1,274 +1,148 @@
-"""What a bag says of one arm, read in one pass: everything but the pictures themselves."""
+"""A recording under way: those who hear never wait, one thread writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+import threading
+import time
 
-import numpy as np
-from numpy.typing import NDArray
+from vla_ros.bags.backlog import Backlog, Waiting
+from vla_ros.bags.writer import BagWriter
+from vla_ros.errors import BagError, BagFullError
+from vla_ros.graph import Topic
 
-from vla_ros import graph, messages
-from vla_ros.bags.alignment import Episode, Period, Recording
-from vla_ros.bags.interventions import interventions
-from vla_ros.bags.reader import Bag, Recorded
-from vla_ros.bags.units import check_units
-from vla_ros.errors import BagError, VlaError
-from vla_ros.robot import RobotSpec, TRANSPORTS
-from vla_ros.types import Array, Image, Trajectory
-
-Told = Callable[[float], None]  # is given the log time that reading has come to [s]
+WAITING = 256 << 20  # [byte] that may wait for the disk: seven seconds of two large cameras
+FLUSH = 0.5  # [s] after which what was heard is with the system: what a killed process loses
+POLL = 0.1  # [s]
 
 
-@dataclass
-class _Found:
-    """What a pass has seen so far."""
+@dataclass(frozen=True)
+class Progress:
+    """How far a recording is."""
 
-    pictures: dict[str, list[float]]  # camera -> [s]; -inf: one that cannot be read
-    logged: list[float] = field(default_factory=list)  # [s] log time of each joint state
-    stamps: list[float] = field(default_factory=list)  # [s] its own
-    positions: list[Array] = field(default_factory=list)
-    arm: list[tuple[float, Trajectory]] = field(default_factory=list)  # with their log times [s]
-    gripper: list[tuple[float, Trajectory]] = field(default_factory=list)
-    said: list[tuple[float, str]] = field(default_factory=list)  # log time [s], instruction
-    reported: list[tuple[float, int, str]] = field(default_factory=list)  # stamp, id, instruction
-    shapes: dict[str, tuple[int, int]] = field(default_factory=dict)  # camera -> (H, W)
-    unread: dict[str, tuple[int, VlaError]] = field(default_factory=dict)  # topic -> count, first
+    folder: Path
+    seconds: float  # since it began
+    messages: int
+    bytes: int  # of the file
+    waiting: int  # [byte] for the disk
+    dropped: Mapping[str, int]  # topic -> messages for which the disk was too slow
+    refused: Mapping[str, str]  # topic -> why it is not recorded
+    ended: str  # why it ended by itself; empty: it did not
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong, in one sentence; empty: nothing."""
+        if self.ended:
+            return self.ended
+        if self.dropped:
+            listed = ', '.join(f'{count} of {name}' for name, count in self.dropped.items())
+            return f'the disk is too slow: dropped {listed}.'
+        return ' '.join(f'{name} is not recorded: {why}' for name, why in self.refused.items())
 
 
-class BagRecording:
-    """One bag of one arm: its recording, the sizes of its pictures, and then the pictures."""
+class Recording:
+    """Writes a bag in a thread of its own."""
 
-    def __init__(self, bag: Bag, robot: RobotSpec, told: Told) -> None:
-        """Read everything but the pictures.
-
-        Args:
-            bag: Any that has joint states.
-            robot: Names the topics and joints.
-            told: Hears how far reading has come.
-
-        Raises:
-            BagError: There are no joint states of this robot, or they are in other units.
-        """
-        self._bag = bag
-        self._topics = {camera.name: _camera_topic(bag, robot, camera.name)
-                        for camera in robot.cameras}  # fmt: skip
-        self._topics = {name: topic for name, topic in self._topics.items() if topic}
-        found = self._read(robot, told)
-        self.shapes: Mapping[str, tuple[int, int]] = found.shapes
-        self.notes = tuple(
-            f"{count} messages on '{topic}' cannot be read; the first: {error}"
-            for topic, (count, error) in found.unread.items()
-        )
-        joints = bag.name(graph.JOINT_STATES)
-        if not found.stamps:
-            reason = f': {found.unread[joints][1]}' if joints in found.unread else ''
-            raise BagError(
-                f"{bag.path} has no usable message on '{joints}'{reason or '.'} Topics: "
-                f'{", ".join(sorted(bag.topics)) or "none"}.'
-            )
-        positions = np.array(found.positions)
-        check_units(positions, robot, f"'{joints}' in {bag.path}")
-        check_units(_commanded(found, positions[0]), robot, f'the commands in {bag.path}')
-        stamped = _Clock(found.logged, found.stamps)
-        self.recording = Recording(
-            pictures={name: np.array(found.pictures[name]) for name in found.shapes},
-            stamps=np.array(found.stamps),
-            positions=positions,
-            arm=tuple(stamped.command(*sent) for sent in found.arm),
-            gripper=tuple(stamped.command(*sent) for sent in found.gripper),
-            tasks=_tasks(found, stamped),
-            interventions=tuple(Period(s.start, s.end) for s in interventions(bag)),
-        )
-
-    def pictures(self, episodes: Sequence[Episode], told: Told) -> Iterator[tuple[str, Image]]:
-        """Yield a picture of each camera for each row, those of a camera in order.
-
-        One that turns out to be damaged is replaced by that before it.
+    def __init__(
+        self,
+        writer: BagWriter,
+        shrink: Callable[[Waiting], Waiting] = lambda message: message,
+        waiting: int = WAITING,
+    ) -> None:
+        """Begin.
 
         Args:
-            episodes: Of this recording, in order.
-            told: Hears how far reading has come.
-
-        Raises:
-            BagError: The first picture that is wanted of a camera is damaged.
+            writer: Belongs to the thread until `stop`.
+            shrink: Called in the thread on every picture; gives what is written in its place.
+            waiting: Most that may wait for the disk [byte].
         """
-        empty: NDArray[np.intp] = np.empty(0, dtype=np.intp)
-        wanted = {
-            name: np.concatenate([empty, *(episode.pictures[name] for episode in episodes)])
-            for name in self.shapes
-        }
-        cameras = {self._topics[name]: name for name in self.shapes}
-        number, row = dict.fromkeys(wanted, -1), dict.fromkeys(wanted, 0)
-        last: dict[str, Image] = {}
-        for recorded in self._bag.messages(cameras.keys()):
-            name = cameras[recorded.topic]
-            number[name] += 1
-            told(recorded.time)
-            count = _equal(wanted[name], row[name], number[name])
-            if not count:
-                continue
-            try:
-                last[name] = messages.frame_from_msg(recorded.message).image
-            except VlaError as error:
-                if name not in last:
-                    raise BagError(
-                        f"the first picture of camera '{name}' that an episode needs is damaged: "
-                        f'{error} Leave the camera out of the robot file, or the bag out.'
-                    ) from error
-            row[name] += count
-            for _ in range(count):
-                yield name, last[name]
+        self._writer, self._shrink = writer, shrink
+        self._backlog = Backlog(waiting)
+        self._began = time.monotonic()
+        self._messages = 0
+        self._size = writer.size  # [byte]
+        self._refused: dict[str, str] = {}
+        self._ended = ''
+        self._thread = threading.Thread(target=self._run, name='bag', daemon=True)
+        self._thread.start()
 
-    def _read(self, robot: RobotSpec, told: Told) -> _Found:
-        found = _Found({name: [] for name in self._topics})
-        readers = _readers(self._bag, robot, found)
-        readers.update(
-            (topic, _picture_reader(found, name)) for name, topic in self._topics.items()
+    def hear(self, topic: Topic, stamp: int, data: bytes, picture: bool = False) -> None:
+        """Take a message; never waits, from any thread.
+
+        Args:
+            topic: Its name is the full one.
+            stamp: Log time [ns].
+            data: CDR.
+            picture: It goes first where the disk is too slow.
+        """
+        self._backlog.put(Waiting(topic, stamp, data, picture))
+
+    def progress(self) -> Progress:
+        """Return how far it is; from any thread."""
+        return Progress(
+            self._writer.folder,
+            time.monotonic() - self._began,
+            self._messages,
+            self._size,
+            self._backlog.bytes,
+            dict(self._backlog.dropped),
+            dict(self._refused),
+            self._ended,
         )
-        cameras = {topic: name for name, topic in self._topics.items()}
-        for recorded in self._bag.messages(readers.keys()):
-            told(recorded.time)
-            try:
-                readers[recorded.topic](recorded, recorded.message)
-            except VlaError as error:
-                count, first = found.unread.get(recorded.topic, (0, error))
-                found.unread[recorded.topic] = count + 1, first
-                if recorded.topic in cameras:  # pictures keep their numbers
-                    found.pictures[cameras[recorded.topic]].append(-np.inf)
-        return found
 
+    def stop(self, timeout: float) -> Progress:
+        """Write what waits, close the bag and return how it went.
 
-Reader = Callable[[Recorded, Any], None]
+        Args:
+            timeout: Longest wait for the disk [s]; a bag that is not closed by then lacks its
+                index, and can be read.
+        """
+        self._backlog.close()
+        self._thread.join(timeout)
+        if self._thread.is_alive() and not self._ended:
+            self._ended = f'the disk did not take the rest within {timeout:.0f} s.'
+        return self.progress()
 
+    def _run(self) -> None:
+        try:
+            self._copy()
+        except Exception as error:  # whatever it is, the bag is closed and it is told
+            self._ended = str(error)
+        self._backlog.close()
+        try:
+            self._writer.close()
+        except BagError as error:
+            self._ended = self._ended or str(error)
+        self._size = self._writer.size
 
-def _picture_reader(found: _Found, name: str) -> Reader:
-    def read(recorded: Recorded, message: Any) -> None:
-        del recorded
-        if name not in found.shapes:
-            height, width, _ = messages.frame_from_msg(message).image.shape
-            found.shapes[name] = height, width
-        found.pictures[name].append(messages.stamp_from_msg(message))
+    def _copy(self) -> None:
+        flushed = time.monotonic()
+        while True:
+            batch = self._backlog.take(POLL)
+            for message in batch:
+                self._write(self._shrink(message) if message.picture else message)
+                if time.monotonic() - flushed > FLUSH:
+                    self._writer.flush()
+                    flushed = time.monotonic()
+            if not batch:
+                self._writer.flush()
+                if self._backlog.closed:
+                    return
+            self._size = self._writer.size
 
-    return read
-
-
-def _readers(bag: Bag, robot: RobotSpec, found: _Found) -> dict[str, Reader]:
-    """Return what to do with the messages of each topic that the bag has."""
-
-    def joints(recorded: Recorded, message: Any) -> None:
-        position = messages.joint_positions_from_msg(message, robot.joint_names)
-        found.positions.append(position)
-        found.stamps.append(messages.stamp_from_msg(message))
-        found.logged.append(recorded.time)
-
-    def commands(into: list[tuple[float, Trajectory]], names: tuple[str, ...]) -> Reader:
-        def read(recorded: Recorded, message: Any) -> None:
-            if recorded.type == 'std_msgs/msg/Float64MultiArray':
-                position = messages.positions_from_msg(message).reshape(1, len(names))
-                into.append((recorded.time, Trajectory(0.0, np.zeros(1), position)))
-            else:
-                into.append((recorded.time, messages.trajectory_from_msg(message, names)))
-
-        return read
-
-    def instruction(recorded: Recorded, message: Any) -> None:
-        found.said.append((recorded.time, messages.text_from_msg(message)))
-
-    def status(recorded: Recorded, message: Any) -> None:
-        del recorded
-        state = messages.policy_status_from_msg(message)
-        found.reported.append((state.stamp, state.instruction_id, state.instruction))
-
-    arm = _first_there(bag, graph.command_topics(robot)[0], graph.controller_topics(robot)[0])
-    grip = _first_there(bag, graph.command_topics(robot)[1])
-    table: dict[str, Reader] = {
-        bag.name(graph.JOINT_STATES): joints,
-        bag.name(graph.INSTRUCTION): instruction,
-        bag.name(graph.POLICY_STATUS): status,
-    }
-    if arm:
-        table[arm] = commands(found.arm, robot.arm_joints)
-    if grip:
-        table[grip] = commands(found.gripper, (robot.gripper.joint,))
-    return {topic: reader for topic, reader in table.items() if topic in bag.topics}
-
-
-def _first_there(bag: Bag, *topics: graph.Topic) -> str:
-    """Return the first of the topics that has messages, '' if none has."""
-    names = (bag.name(topic) for topic in topics)
-    return next((n for n in names if n in bag.topics and bag.topics[n].count), '')
-
-
-def _camera_topic(bag: Bag, robot: RobotSpec, camera: str) -> str:
-    """Return where the bag has a camera's pictures, as the robot file says or the other way."""
-    wanted = graph.camera_topics(robot, camera)[0]
-    source = robot.camera(camera)
-    others = (graph.Topic(source.topic + end, '', graph.CAMERA) for end in TRANSPORTS.values())
-    return _first_there(bag, wanted, *others)
-
-
-class _Clock:
-    """Stamps for messages without a header: those of the joint states logged at that time."""
-
-    def __init__(self, logged: list[float], stamps: list[float]) -> None:
-        self._logged, self._stamps = np.array(logged), np.array(stamps)
-
-    def stamp(self, logged: float) -> float:
-        """Return the stamp [s] that goes with a log time [s]."""
-        ends = self._logged[[0, -1]]
-        inside = float(np.clip(logged, *ends))
-        return float(np.interp(inside, self._logged, self._stamps)) + (logged - inside)
-
-    def command(self, logged: float, command: Trajectory) -> Trajectory:
-        """Return a command with a stamp: a controller takes 0, as well as none, for: now."""
-        if command.stamp > 0.0:
-            return command
-        return Trajectory(self.stamp(logged), command.times, command.positions)
-
-
-def _tasks(found: _Found, clock: _Clock) -> list[tuple[Period, str]] | None:
-    """Return the periods in which one instruction was in force; None: nothing says so.
-
-    The policy's own report knows of every instruction, also one that came as an action or by a
-    service, and tells the same sentence said twice apart.
-    """
-    if any(text for _, _, text in found.reported):
-        marks = [(stamp, (number, text)) for stamp, number, text in found.reported]
-    elif any(text for _, text in found.said):
-        marks = [(clock.stamp(time), (k, text)) for k, (time, text) in enumerate(found.said)]
-        marks.append((found.stamps[-1], marks[-1][1]))
-    else:
-        return None
-    periods: list[tuple[Period, str]] = []
-    start, current = marks[0]
-    for stamp, mark in marks[1:]:
-        if mark != current:
-            periods.append((Period(start, stamp), current[1]))
-            start, current = stamp, mark
-    periods.append((Period(start, marks[-1][0]), current[1]))
-    return [(period, text.strip()) for period, text in periods if text.strip()]
-
-
-def _commanded(found: _Found, still: Array) -> Array:
-    """Return the first point of every command (K, n); what it does not command is at `still`."""
-    rows = [
-        np.append(command.positions[0], still[-1])
-        for _, command in found.arm
-        if len(command.times)
-    ]
-    rows += [
-        np.append(still[:-1], command.positions[0])
-        for _, command in found.gripper
-        if len(command.times)
-    ]
-    return np.array(rows).reshape(len(rows), len(still))
-
-
-def _equal(values: NDArray[np.intp], start: int, value: int) -> int:
-    """Return how many values from `start` on equal `value`."""
-    end = start
-    while end < len(values) and values[end] == value:
-        end += 1
-    return end - start
+    def _write(self, message: Waiting) -> None:
+        topic = message.topic
+        if topic.name in self._refused:
+            return
+        try:
+            self._writer.write(topic.name, topic.type, topic.qos, message.time, message.data)
+        except BagFullError:
+            raise
+        except BagError as error:
+            if self._writer.closed:
+                raise
+            self._refused[topic.name] = str(error)
+            return
+        self._messages += 1

@@ -45,7 +45,7 @@ def verb(
     episode: int,
     output: Output,
 ) -> None:
-    """Export bags to a LeRobot data set, or an episode of a data set to a bag.
+    r"""Export bags to a LeRobot data set, or an episode of a data set to a bag.
 
     \b
     vla export out/demo/bag --lerobot out/data      a data set of its episodes

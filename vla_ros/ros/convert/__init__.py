@@ -34,6 +34,7 @@ from vla_ros.ros.convert.basics import (
 from vla_ros.ros.convert.images import (
     camera_info_to_msg,
     frame_to_msg,
+    jpeg_of_msg,
     optical_frame,
 )
 from vla_ros.ros.convert.joints import (
@@ -95,6 +96,7 @@ __all__ = [
     'hold_to_msg',
     'joint_state_from_msg',
     'joint_state_to_msg',
+    'jpeg_of_msg',
     'marks_from_msg',
     'marks_to_msg',
     'obstacles_from_msg',

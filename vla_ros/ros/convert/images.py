@@ -9,6 +9,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from vla_ros.errors import PictureError
+from vla_ros.messages import frame_from_msg
 from vla_ros.robot import Camera
 from vla_ros.ros.convert.basics import header
 from vla_ros.types import Frame
@@ -44,6 +45,17 @@ def _jpeg_to_msg(frame: Frame, frame_id: str) -> CompressedImage:
     msg.format = 'rgb8; jpeg compressed bgr8'
     msg.data = array('B', data.tobytes())
     return msg
+
+
+def jpeg_of_msg(msg: Image) -> CompressedImage:
+    """Return a JPEG message of a raw one, with its header.
+
+    Raises:
+        VlaError: It is no picture of colours or greys of 8 bits.
+    """
+    jpeg = _jpeg_to_msg(frame_from_msg(msg), '')
+    jpeg.header = msg.header
+    return jpeg
 
 
 def camera_info_to_msg(camera: Camera, stamp: float) -> CameraInfo:
