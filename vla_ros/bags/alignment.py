@@ -24,7 +24,7 @@ class Period(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Recording:
+class Tracks:
     """What a bag says of one arm of n joints, the gripper's last; all on the clock of headers."""
 
     pictures: Mapping[str, Array]  # camera -> (N,) [s] stamps in the order of the bag
@@ -75,32 +75,32 @@ class Aligned:
     backward: Mapping[str, int]  # source -> messages passed over: their stamp did not rise
 
 
-def align(recording: Recording, settings: Settings, task: str) -> Aligned:
-    """Cut a recording into episodes and fill their rows.
+def align(tracks: Tracks, settings: Settings, task: str) -> Aligned:
+    """Cut a tracks into episodes and fill their rows.
 
     A row takes of each camera the newest picture at or before its time; the arm's joints are
     interpolated, the gripper's is held. A row for which a source has nothing within `max_age` is
     dropped, and the episode ends before it: an episode has no gap.
 
     Args:
-        recording: What was read.
+        tracks: What was read.
         settings: Rate and bounds.
-        task: Sentence where the recording has none.
+        task: Sentence where the tracks has none.
     """
-    cameras = {name: rising(stamps) for name, stamps in recording.pictures.items()}
-    joints = rising(recording.stamps)
-    stamps = {name: recording.pictures[name][kept] for name, kept in cameras.items()}
-    stamps['joint_states'] = recording.stamps[joints]
+    cameras = {name: rising(stamps) for name, stamps in tracks.pictures.items()}
+    joints = rising(tracks.stamps)
+    stamps = {name: tracks.pictures[name][kept] for name, kept in cameras.items()}
+    stamps['joint_states'] = tracks.stamps[joints]
     lost = {
         name: len(all_) - len(stamps[name])
-        for name, all_ in (*recording.pictures.items(), ('joint_states', recording.stamps))
+        for name, all_ in (*tracks.pictures.items(), ('joint_states', tracks.stamps))
     }
     backward = {name: count for name, count in lost.items() if count}
     stale = dict.fromkeys(stamps, 0)
     if not all(len(times) for times in stamps.values()):
         return Aligned((), stale, 0, backward)
     span = Period(max(t[0] for t in stamps.values()), stamps['joint_states'][-1])
-    tasks = [(span, task)] if recording.tasks is None else recording.tasks
+    tasks = [(span, task)] if tracks.tasks is None else tracks.tasks
     cuts: list[tuple[str, Array]] = []
     short = 0
     for period, sentence in tasks:
@@ -116,14 +116,14 @@ def align(recording: Recording, settings: Settings, task: str) -> Aligned:
         kept = [run for run in found if run.stop - run.start >= settings.least]
         short += len(found) - len(kept)
         cuts += [(sentence, times[run]) for run in kept]
-    rows = _Rows(stamps['joint_states'], recording.positions[joints], 1.0 / settings.rate)
+    rows = _Rows(stamps['joint_states'], tracks.positions[joints], 1.0 / settings.rate)
     every = np.concatenate([np.empty(0), *(times for _, times in cuts)])
-    state, action = rows.measured(every), rows.action(recording, every)
+    state, action = rows.measured(every), rows.action(tracks, every)
     episodes, done = [], 0
     for sentence, times in cuts:
         part = slice(done, done + len(times))
         pictures = {name: own[newest(stamps[name], times)] for name, own in cameras.items()}
-        marked = inside(recording.interventions, times)
+        marked = inside(tracks.interventions, times)
         episodes.append(Episode(sentence, times, state[part], action[part], marked, pictures))
         done = part.stop
     return Aligned(tuple(episodes), stale, short, backward)
@@ -176,20 +176,20 @@ class _Rows:
         self._stamps, self._positions, self._period = stamps, positions, period
 
     def measured(self, times: Array) -> Array:
-        """Return where the joints were (K, n): the arm's between two states, the gripper's held."""
+        """Return where the joints were (K, n): the arm between two states, the gripper held."""
         arm = [np.interp(times, self._stamps, q) for q in self._positions[:, :-1].T]
         index = np.maximum(newest(self._stamps, times), 0)
         return np.column_stack([*arm, self._positions[index, -1]])
 
-    def action(self, recording: Recording, times: Array) -> Array:
+    def action(self, tracks: Tracks, times: Array) -> Array:
         """Return the commands in force; before the first, where the joints are a row later."""
         action = self.measured(times + self._period)
-        commands = recording.arm
+        commands = tracks.arm
         if commands:
             begin = self.measured(np.array([commands[0].stamp]))[0, :-1]
             given = times >= commands[0].stamp - ROUNDING
             action[given, :-1] = reference(commands, begin, times[given])
-        grips = [command for command in recording.gripper if len(command.times)]
+        grips = [command for command in tracks.gripper if len(command.times)]
         if grips:
             given = times >= grips[0].stamp - ROUNDING
             action[given, -1] = held(grips, times[given])[:, 0]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from vla_ros.bags import lerobot_format as fmt
 from vla_ros.bags.alignment import align, Aligned, Settings
+from vla_ros.bags.lerobot_source import BagSource
 from vla_ros.bags.lerobot_writer import DataSetWriter, Totals
 from vla_ros.bags.reader import Bag, open_bag
-from vla_ros.bags.lerobot_source import BagRecording
 from vla_ros.errors import BagError
 from vla_ros.robot import RobotSpec
 
@@ -54,15 +54,15 @@ def export(
         ShapeError: A camera changes its size.
     """
     with ExitStack() as stack:
-        read: list[tuple[Bag, BagRecording, Aligned]] = []
+        read: list[tuple[Bag, BagSource, Aligned]] = []
         for path in paths:
             bag = stack.enter_context(open_bag(path))
-            recording = BagRecording(bag, robot, _share(bag, 'reading', report))
-            if recording.recording.tasks is None and not task:
+            source = BagSource(bag, robot, _share(bag, 'reading', report))
+            if source.tracks.tasks is None and not task:
                 raise BagError(
                     f'{path} says no instruction: give the sentence of its task with --task.'
                 )
-            read.append((bag, recording, align(recording.recording, settings, task)))
+            read.append((bag, source, align(source.tracks, settings, task)))
         notes = [note for each in read for note in _notes(*each, settings)]
         episodes = [episode for *_, aligned in read for episode in aligned.episodes]
         if not episodes:
@@ -71,17 +71,17 @@ def export(
                 f'{", ".join(map(str, paths))}: {" ".join(notes) or "they are too short."}'
             )
         shapes = read[0][1].shapes
-        for bag, recording, _ in read:
-            if recording.shapes != shapes:
+        for bag, source, _ in read:
+            if source.shapes != shapes:
                 raise BagError(
-                    f'{bag.path} has cameras {_sizes(recording)}, expected {_sizes(read[0][1])} '
+                    f'{bag.path} has cameras {_sizes(source)}, expected {_sizes(read[0][1])} '
                     f'as in {read[0][0].path}: export them into data sets of their own.'
                 )
         features = fmt.features(robot, shapes, settings.rate)
         with DataSetWriter(folder, robot.name, features, settings.rate, episodes) as writer:
-            for bag, recording, aligned in read:
+            for bag, source, aligned in read:
                 told = _share(bag, 'writing', report)
-                for camera, image in recording.pictures(aligned.episodes, told):
+                for camera, image in source.pictures(aligned.episodes, told):
                     writer.picture(camera, image)
             totals = writer.finish()
     return Exported(
@@ -100,25 +100,25 @@ def _share(bag: Bag, stage: str, report: Report) -> Callable[[float], None]:
     return lambda time: report(f'{stage} {bag.path.name}', (time - start) / length)
 
 
-def _sizes(recording: BagRecording) -> str:
-    sizes = (f'{name} {w}x{h}' for name, (h, w) in sorted(recording.shapes.items()))
+def _sizes(source: BagSource) -> str:
+    sizes = (f'{name} {w}x{h}' for name, (h, w) in sorted(source.shapes.items()))
     return ', '.join(sizes) or 'none'
 
 
-def _notes(bag: Bag, recording: BagRecording, aligned: Aligned, settings: Settings) -> list[str]:
-    name, found = bag.path.name, [*bag.notes, *recording.notes]
-    if not recording.recording.arm:
+def _notes(bag: Bag, source: BagSource, aligned: Aligned, settings: Settings) -> list[str]:
+    found = [*bag.notes, *source.notes]
+    if not source.tracks.arm:
         found.append('it has no command topic: the action is where the joints are a row later.')
-    for source, count in aligned.stale.items():
+    for name, count in aligned.stale.items():
         if count:
             found.append(
-                f"{count} rows were dropped: '{source}' had nothing of the last "
+                f"{count} rows were dropped: '{name}' had nothing of the last "
                 f'{settings.max_age:g} s.'
             )
-    for source, count in aligned.backward.items():
-        found.append(f"{count} messages of '{source}' were passed over: their stamps go back.")
+    for name, count in aligned.backward.items():
+        found.append(f"{count} messages of '{name}' were passed over: their stamps go back.")
     if aligned.short:
         found.append(
             f'{aligned.short} episodes shorter than {settings.shortest:g} s were dropped.'
         )
-    return [f'{name}: {note}' for note in found]
+    return [f'{bag.path.name}: {note}' for note in found]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_ros import graph, messages
-from vla_ros.bags.alignment import Episode, Period, Recording
+from vla_ros.bags.alignment import Episode, Period, Tracks
 from vla_ros.bags.interventions import interventions
 from vla_ros.bags.reader import Bag, Recorded
 from vla_ros.bags.units import check_units
@@ -37,8 +37,8 @@ class _Found:
     unread: dict[str, tuple[int, VlaError]] = field(default_factory=dict)  # topic -> count, first
 
 
-class BagRecording:
-    """One bag of one arm: its recording, the sizes of its pictures, and then the pictures."""
+class BagSource:
+    """One bag of one arm: its tracks, the sizes of its pictures, and then the pictures."""
 
     def __init__(self, bag: Bag, robot: RobotSpec, told: Told) -> None:
         """Read everything but the pictures.
@@ -57,7 +57,8 @@ class BagRecording:
         self._topics = {name: topic for name, topic in self._topics.items() if topic}
         found = self._read(robot, told)
         self.shapes: Mapping[str, tuple[int, int]] = found.shapes
-        self.notes = tuple(
+        missing = [c.name for c in robot.cameras if c.name not in found.shapes]
+        self.notes = tuple(f"camera '{name}' has no picture in it." for name in missing) + tuple(
             f"{count} messages on '{topic}' cannot be read; the first: {error}"
             for topic, (count, error) in found.unread.items()
         )
@@ -72,7 +73,7 @@ class BagRecording:
         check_units(positions, robot, f"'{joints}' in {bag.path}")
         check_units(_commanded(found, positions[0]), robot, f'the commands in {bag.path}')
         stamped = _Clock(found.logged, found.stamps)
-        self.recording = Recording(
+        self.tracks = Tracks(
             pictures={name: np.array(found.pictures[name]) for name in found.shapes},
             stamps=np.array(found.stamps),
             positions=positions,
@@ -88,7 +89,7 @@ class BagRecording:
         One that turns out to be damaged is replaced by that before it.
 
         Args:
-            episodes: Of this recording, in order.
+            episodes: Of these tracks, in order.
             told: Hears how far reading has come.
 
         Raises:

@@ -151,7 +151,8 @@ class DataSetWriter:
         number = self._old.episodes if self._old else 0
         place = self._next('data')
         schema = pa.schema([(k, _type(f)) for k, f in self._features.items() if _is_column(f)])
-        entries, stats = [], []
+        entries: list[dict[str, Any]] = []
+        stats: list[dict[str, Stats]] = []
         with pq.ParquetWriter(self._staging.fresh(place.path(fmt.DATA)), schema) as file:
             for episode in self._episodes:
                 count = len(episode)

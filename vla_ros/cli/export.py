@@ -18,7 +18,7 @@ from vla_ros.robot import load_robot, RobotSpec
 @click.argument('sources', nargs=-1, required=True, metavar='BAG... | DATASET',
                 type=click.Path(path_type=Path))  # fmt: skip
 @click.option('--lerobot', 'data_set', type=click.Path(path_type=Path), metavar='DIR',
-              help='Write the bags as a LeRobot data set (v3.0), or to the end of one.')  # fmt: skip
+              help='Write bags as a LeRobot data set (v3.0), or add them to one.')  # fmt: skip
 @click.option('--bag', type=click.Path(path_type=Path), metavar='DIR',
               help='Write one episode of a data set as a bag.')  # fmt: skip
 @click.option('--robot', type=Named('robots'), default=None,
