@@ -101,6 +101,9 @@ ARGUMENTS = {
         Argument('dry_run', False, 'Compute every command and send none to the controllers.'),
         Argument('speed_scale', 1.0, 'Upper bound of the speed along the plan, in (0, 1].'),
         Argument('markers', False, 'Start the process that draws for RViz and Foxglove.'),
+        Argument('record', False, 'Start the process that records a bag.'),
+        Argument('bag', '', 'Folder of that bag; empty: bag_ and the time of day, here.'),
+        Argument('images', 'raw', 'Pictures in a bag: raw, without loss, or jpeg.'),
         Argument('use_sim_time', False, 'Follow /clock in place of the wall clock.'),
     )
 }
@@ -276,3 +279,8 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
 def recorded(robot: RobotSpec) -> tuple[Topic, ...]:
     """Return every topic that a recording of a robot holds; drawings for people are not."""
     return next(p for p in processes(robot, simulated=True) if p.node == 'recorder').subscribes
+
+
+def full_name(topic: Topic, namespace: str = '') -> str:
+    """Return the name of a topic in a namespace such as '/left'."""
+    return topic.name if topic.name.startswith('/') else f'{namespace}/{topic.name}'

@@ -19,7 +19,7 @@ from vla_ros.bags.mcap_file import open_mcap
 from vla_ros.bags.sqlite_file import open_sqlite
 from vla_ros.bags.storage import Channel, merged, Span, Storage
 from vla_ros.errors import BagError
-from vla_ros.graph import JOINT_STATES, Topic
+from vla_ros.graph import full_name, JOINT_STATES, Topic
 
 METADATA = 'metadata.yaml'
 GAP = 10.0  # [s] of silence on every topic that is worth a note
@@ -154,7 +154,7 @@ class Bag:
 
     def name(self, topic: Topic) -> str:
         """Return the name in this bag of a topic of the graph, whether or not it is there."""
-        return topic.name if topic.name.startswith('/') else f'{self.namespace}/{topic.name}'
+        return full_name(topic, self.namespace)
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[Recorded]:
         """Return messages in order of log time, a chunk of each file in memory at a time.
