@@ -162,10 +162,10 @@ def runs(flags: NDArray[np.bool_]) -> list[slice]:
 
 
 def inside(periods: Sequence[Period], times: Array) -> NDArray[np.bool_]:
-    """Return which times (K,) lie in one of the periods."""
+    """Return which times (K,) lie in one of the periods, its end not included."""
     marked = np.zeros(len(times), dtype=bool)
     for start, end in periods:
-        marked |= (times >= start - ROUNDING) & (times <= end + ROUNDING)
+        marked |= (times >= start - ROUNDING) & (times < end - ROUNDING)
     return marked
 
 

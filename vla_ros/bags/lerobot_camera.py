@@ -104,6 +104,6 @@ class CameraWriter:
             return
         self._stats = PictureStats(self._lengths[len(self.clips)])
         assert self._video is not None
-        if self._video.path.stat().st_size > VIDEO_MEGABYTES << 20:
+        if self._video.size > VIDEO_MEGABYTES << 20:
             self.close()
             self._place, self._first = self._place.next, 0

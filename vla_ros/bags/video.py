@@ -44,6 +44,11 @@ class VideoWriter:
         """Return itself."""
         return self
 
+    @property
+    def size(self) -> int:
+        """Length of the file so far [byte]; the encoder makes it when it has something to write."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
     def add(self, image: Image) -> None:
         """Append a picture (H, W, 3) uint8 RGB with even sides, all of one shape."""
         if self._process is None:

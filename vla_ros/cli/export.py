@@ -14,7 +14,10 @@ from vla_ros.cli.output import Output
 from vla_ros.robot import load_robot, RobotSpec
 
 
-@click.command()
+@click.command(
+    epilog='\b\nvla export out/demo/bag --lerobot out/data      a data set of its episodes'
+    '\nvla export out/data --bag out/look --episode 3  and back'
+)
 @click.argument('sources', nargs=-1, required=True, metavar='BAG... | DATASET',
                 type=click.Path(path_type=Path))  # fmt: skip
 @click.option('--lerobot', 'data_set', type=click.Path(path_type=Path), metavar='DIR',
@@ -45,11 +48,7 @@ def verb(
     episode: int,
     output: Output,
 ) -> None:
-    r"""Export bags to a LeRobot data set, or an episode of a data set to a bag.
-
-    \b
-    vla export out/demo/bag --lerobot out/data      a data set of its episodes
-    vla export out/data --bag out/look --episode 3  and back
+    """Export bags to a LeRobot data set, or an episode of a data set to a bag.
 
     An episode is what was recorded under one instruction. A data set that exists grows, if its
     robot, rate and cameras are the same; a run that is killed leaves it as it was.

@@ -86,6 +86,7 @@ def finetune(
     words = tokens(samples.sentences)
     _claim(work, data, samples)
     tower = network.model.vlm.vision_tower
+    network.requires_grad_(True)
     tower.requires_grad_(False)
     features = policy.encode(tower, samples.images, work / 'features.npy')
     stage = Stage('finetune', network, work, tuning.steps, tuning.rate)

@@ -41,7 +41,7 @@ class Arm:
         return self.measured(t + 0.1)
 
     def picture(self, camera: str, number: int) -> np.ndarray:
-        """Return a picture that says which it is: number in binary, as bands of black and white."""
+        """Return a picture that says which it is: its number in bands of black and white."""
         height, width = SHAPES[camera]
         bits = [(number >> k) & 1 for k in range(8)]
         row = np.repeat(np.array(bits, np.uint8) * 200 + 20, width // 8)
@@ -63,7 +63,9 @@ class Pen:
         self._store = get_typestore(Stores.LATEST)
         for kind in ('vla_ros_msgs/msg/SafetyStatus',):
             types = get_types_from_msg(installed(kind), kind)
-            self._store.register({k: v for k, v in types.items() if k not in self._store.fielddefs})
+            self._store.register(
+                {k: v for k, v in types.items() if k not in self._store.fielddefs}
+            )
         self._connections: dict[str, Any] = {}
 
     def make(self, kind: str, **given: Any) -> Any:
@@ -125,7 +127,10 @@ def events(arm: Arm, pen: Pen, commands: bool, scale: float) -> Iterator[tuple[f
                 data=arm.picture(c, n).reshape(-1),
             )  # fmt: skip
     for t, text in arm.said:
-        yield t, lambda t=t, text=text: put('/vla/instruction', 'std_msgs/msg/String', t, data=text)
+        yield (
+            t,
+            lambda t=t, text=text: put('/vla/instruction', 'std_msgs/msg/String', t, data=text),
+        )
     for t in np.arange(0.0, arm.seconds, 0.05):
         level = int(any(a <= t < b for a, b in arm.filtered))
         yield t, lambda t=t, level=level: put(
@@ -137,11 +142,17 @@ def events(arm: Arm, pen: Pen, commands: bool, scale: float) -> Iterator[tuple[f
         return
     hand, grip = (topic.name for topic in graph.command_topics(robot))
     for t in np.arange(0.6, arm.seconds, 0.02):
-        yield t, lambda t=t: pen.trajectory(
-            '/' + hand, t, robot.arm_joints, 0.02, arm.commanded(t + 0.02)[:-1]
+        yield (
+            t,
+            lambda t=t: pen.trajectory(
+                '/' + hand, t, robot.arm_joints, 0.02, arm.commanded(t + 0.02)[:-1]
+            ),
         )
-        yield t, lambda t=t: pen.trajectory(
-            '/' + grip, t, (robot.gripper.joint,), 0.02, arm.commanded(t + 0.02)[-1:]
+        yield (
+            t,
+            lambda t=t: pen.trajectory(
+                '/' + grip, t, (robot.gripper.joint,), 0.02, arm.commanded(t + 0.02)[-1:]
+            ),
         )
 
 
@@ -155,7 +166,12 @@ def write_arm(robot: RobotSpec) -> Callable[..., Arm]:
     """Return a function that writes a bag and tells what happened in it."""
 
     def write(
-        folder: Path, *, seconds: float = 4.0, commands: bool = True, scale: float = 1.0, **what: Any
+        folder: Path,
+        *,
+        seconds: float = 4.0,
+        commands: bool = True,
+        scale: float = 1.0,
+        **what: Any,
     ) -> Arm:
         arm = Arm(robot, seconds, **what)
         with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
