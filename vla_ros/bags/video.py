@@ -46,7 +46,7 @@ class VideoWriter:
 
     @property
     def size(self) -> int:
-        """Length of the file so far [byte]; the encoder makes it when it has something to write."""
+        """Length of the file so far [byte]; the encoder makes it when it has something."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def add(self, image: Image) -> None:

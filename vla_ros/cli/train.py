@@ -15,9 +15,9 @@ from vla_ros.cli.output import Output
 @click.option('--data', type=click.Path(path_type=Path), default=None, metavar='DIR',
               help='Fine-tune the shipped model on this LeRobot data set.')  # fmt: skip
 @click.option('--work', type=click.Path(path_type=Path), default=None,
-              help='Resumable state.  [default: out/training, with --data out/finetune]')  # fmt: skip
+              help='Resumable state.  [default: out/training; --data: out/finetune]')  # fmt: skip
 @click.option('--output-folder', type=click.Path(path_type=Path), default=None,
-              help='The checkpoint.  [default: checkpoints/tiny_pi0, with --data WORK/checkpoint]',
+              help='The checkpoint.  [default: checkpoints/tiny_pi0; --data: WORK/checkpoint]',
               )  # fmt: skip
 @click.option('--minutes', type=click.FloatRange(min=0.1), default=10.0,
               help='Length of this slice; run the command again to go on.')  # fmt: skip

@@ -31,7 +31,8 @@ root, out = sys.argv[1:]
 data = LeRobotDataset('local/data', root=root, video_backend='pyav')
 rows = [data[i] for i in range(len(data))]
 cameras = data.meta.camera_keys
-arrays = {k: np.stack([r[k].numpy() for r in rows]) for k in rows[0] if hasattr(rows[0][k], 'numpy')}
+keys = [k for k, v in rows[0].items() if hasattr(v, 'numpy')]
+arrays = {k: np.stack([r[k].numpy() for r in rows]) for k in keys}
 for key in cameras:
     arrays[key] = np.round(arrays[key].transpose(0, 2, 3, 1) * 255).astype(np.uint8)
 np.savez(out, **arrays)
@@ -105,6 +106,7 @@ def test_lerobots_own_loader_reads_what_our_reader_reads(python, write_arm, robo
     for key, table in ours.stats.items():
         for name, values in table.items():
             np.testing.assert_allclose(said['stats'][key][name], values)
-    assert said['window'] == {said['cameras'][0]: [2, 3, *ours.features[said['cameras'][0]]['shape'][:2]],
-                              'action': [3, 8]}  # fmt: skip
+    first = said['cameras'][0]
+    size = ours.features[first]['shape'][:2]
+    assert said['window'] == {first: [2, 3, *size], 'action': [3, 8]}
     assert said['pads'] == [False, False, False]
