@@ -119,6 +119,6 @@ def _notes(bag: Bag, source: BagSource, aligned: Aligned, settings: Settings) ->
         found.append(f"{count} messages of '{name}' were passed over: their stamps go back.")
     if aligned.short:
         found.append(
-            f'{aligned.short} episodes shorter than {settings.shortest:g} s were dropped.'
+            f'{aligned.short} pieces shorter than {settings.shortest:g} s were dropped.'
         )
     return [f'{bag.path.name}: {note}' for note in found]

@@ -81,7 +81,7 @@ def _to_data_set(
 
     started = time.monotonic()
     with open_bag(bags[0]) as first:
-        spec = _robot(robot, first.metadata.get('robot'), '')
+        spec, _ = _robot(robot, first.metadata.get('robot'), '')
     with Progress(console=output.console) as progress:
         bars = {}
 
@@ -126,9 +126,9 @@ def _to_bag(source: Path, folder: Path, robot: str | None, episode: int, output:
     from vla_ros.bags.lerobot_reader import open_data_set
 
     data = open_data_set(source)
-    spec = _robot(robot, None, data.robot or '')
+    spec, text = _robot(robot, None, data.robot or '')
     rows = int(data.entry(episode)['length'])
-    said = {'data_set': str(source), 'episode': str(episode), 'robot_name': spec.name}
+    said = {'robot': text, 'data_set': str(source), 'episode': str(episode)}
     with Progress(console=output.console) as progress:
         bar = progress.add_task(f'episode {episode}', total=rows)
         counts = write_bag(
@@ -151,11 +151,13 @@ def _to_bag(source: Path, folder: Path, robot: str | None, episode: int, output:
     )
 
 
-def _robot(name: str | None, text: str | None, kind: str) -> RobotSpec:
-    """Return the robot that was asked for, else that of the bag, else the data set's, or panda."""
+def _robot(name: str | None, text: str | None, kind: str) -> tuple[RobotSpec, str]:
+    """Return robot and text of its file: as asked, else the bag's, the data set's, or panda."""
     if name is None and text:
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / 'robot.yaml'
+            file = Path(folder) / 'robot_of_the_bag.yaml'
             file.write_text(text, encoding='utf-8')
-            return load_robot(file)
-    return load_robot(paths.find('robots', name or kind or str(graph.ARGUMENTS['robot'].default)))
+            return load_robot(file), text
+    wanted = name or kind or str(graph.ARGUMENTS['robot'].default)
+    file = paths.find('robots', wanted)
+    return load_robot(file), file.read_text(encoding='utf-8')
