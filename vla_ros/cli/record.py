@@ -60,7 +60,8 @@ def verb(out: Path | None, images: str, output: Output, **arguments: str | bool)
     finally:
         done.set()
         watcher.join()
-    progress = nodes[0].progress if nodes else None
+    # A node that lives until the interpreter ends is woken by DDS in the middle of that end.
+    progress = nodes.pop().progress if nodes else None
     if progress is None:
         raise SystemExit(status or 1)
     output.write(
@@ -93,6 +94,7 @@ def _watch(nodes: list[Any], done: threading.Event, console: Any) -> None:
             status.update(f'recording {progress.folder}: {_line(progress)} (Ctrl-C ends it)')
             if progress.ended and nodes[0].fatal is None:
                 nodes[0].die(BagError(progress.ended))
+                return
 
 
 def _line(progress: Progress) -> str:
