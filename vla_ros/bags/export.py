@@ -51,7 +51,7 @@ def export(
 
     Raises:
         BagError: A bag or the data set cannot be used, or no episode is found.
-        ShapeError: A camera changes its size.
+        ShapeError: A camera changes its size, or has an odd one.
     """
     with ExitStack() as stack:
         read: list[tuple[Bag, BagSource, Aligned]] = []
@@ -78,12 +78,17 @@ def export(
                     f'as in {read[0][0].path}: export them into data sets of their own.'
                 )
         features = fmt.features(robot, shapes, settings.rate)
-        with DataSetWriter(folder, robot.name, features, settings.rate, episodes) as writer:
-            for bag, source, aligned in read:
-                told = _share(bag, 'writing', report)
-                for camera, image in source.pictures(aligned.episodes, told):
-                    writer.picture(camera, image)
-            totals = writer.finish()
+        try:
+            with DataSetWriter(folder, robot.name, features, settings.rate, episodes) as writer:
+                for bag, source, aligned in read:
+                    told = _share(bag, 'writing', report)
+                    for camera, image in source.pictures(aligned.episodes, told):
+                        writer.picture(camera, image)
+                totals = writer.finish()
+        except OSError as error:
+            raise BagError(
+                f'{folder} could not be written and is as it was: {error}. Is the disk full?'
+            ) from error
     return Exported(
         len(episodes),
         sum(len(episode) for episode in episodes),
@@ -118,7 +123,5 @@ def _notes(bag: Bag, source: BagSource, aligned: Aligned, settings: Settings) ->
     for name, count in aligned.backward.items():
         found.append(f"{count} messages of '{name}' were passed over: their stamps go back.")
     if aligned.short:
-        found.append(
-            f'{aligned.short} pieces shorter than {settings.shortest:g} s were dropped.'
-        )
+        found.append(f'{aligned.short} pieces shorter than {settings.shortest:g} s were dropped.')
     return [f'{bag.path.name}: {note}' for note in found]

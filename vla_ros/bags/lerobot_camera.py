@@ -47,7 +47,15 @@ class CameraWriter:
             place: Of the first file.
             fresh: Gives the path of a new file.
             lengths: Pictures of each episode.
+
+        Raises:
+            ShapeError: A side is odd, which the pixel format of the video has no room for.
         """
+        if shape[0] % 2 or shape[1] % 2:
+            raise ShapeError(
+                f"pictures of '{key}' are {shape[1]}x{shape[0]}, expected even sides: let the "
+                'camera driver crop a row or a column.'
+            )
         self.key, self.clips = key, list[Clip]()
         self._shape, self._rate, self._place, self._fresh = shape, rate, place, fresh
         self._lengths = lengths

@@ -53,7 +53,7 @@ class DataSetWriter:
         rate: int,
         episodes: Sequence[Episode],
     ) -> None:
-        """Look at what is there.
+        """Do nothing yet.
 
         Args:
             folder: The data set, which is made if it is not there.
@@ -61,33 +61,34 @@ class DataSetWriter:
             features: Its columns, as `lerobot_format.features` gives them.
             rate: Rows a second [Hz].
             episodes: What is added, at least one; its pictures come later.
-
-        Raises:
-            BagError: The folder holds something else, or a data set that these do not fit.
         """
-        self._old = open_data_set(folder) if _is_used(folder) else None
-        if self._old is not None:
-            _check_same(self._old, robot, features, rate)
+        self._old: DataSet | None = None
         self._robot, self._features, self._rate = robot, dict(features), rate
         self._episodes = episodes
         self._staging = Staging(folder)
         self._cameras: dict[str, CameraWriter] = {}
 
     def __enter__(self) -> DataSetWriter:
-        """Begin.
+        """Look at what is there, and begin.
 
         Raises:
-            BagError: Another export writes to the folder.
+            BagError: The folder holds something else, or a data set that these do not fit, or
+                another export writes to it.
         """
         self._staging.__enter__()
-        for key, feature in self._features.items():
-            if feature['dtype'] == 'video':
-                height, width, _ = feature['shape']
-                place = self._next(f'videos/{key}')
-                lengths = [len(episode) for episode in self._episodes]
-                self._cameras[key] = CameraWriter(
-                    key, (height, width), self._rate, place, self._staging.fresh, lengths
-                )
+        try:
+            if _is_used(self._staging.folder):
+                self._old = open_data_set(self._staging.folder)
+                _check_same(self._old, self._robot, self._features, self._rate)
+            self._staging.copy()
+            self._cameras = {
+                key: self._camera(key, feature)
+                for key, feature in self._features.items()
+                if feature['dtype'] == 'video'
+            }
+        except BaseException as error:
+            self._staging.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def picture(self, camera: str, image: Image) -> None:
@@ -117,7 +118,7 @@ class DataSetWriter:
         self._write_tasks(tasks)
         before = [self._old.stats] if self._old and self._old.stats else []
         parts = [*before, *stats]
-        whole = {key: pooled([part[key] for part in parts]) for key in stats[0]}
+        whole = {key: pooled([p[key] for p in parts if key in p]) for key in stats[0]}
         self._staging.text(fmt.STATS, _json(whole))
         frames = sum(len(episode) for episode in self._episodes)
         totals = Totals(
@@ -141,9 +142,15 @@ class DataSetWriter:
                 camera.close()
         self._staging.__exit__(kind, error, trace)
 
+    def _camera(self, key: str, feature: Feature) -> CameraWriter:
+        height, width, _ = feature['shape']
+        lengths = [len(episode) for episode in self._episodes]
+        place = self._next(f'videos/{key}')
+        return CameraWriter(key, (height, width), self._rate, place, self._staging.fresh, lengths)
+
     def _next(self, column: str) -> Place:
         """Return the place after the last file that is there."""
-        return self._old.last(column).next if self._old else Place()
+        return self._old.last(column).next if self._old and self._old.episodes else Place()
 
     def _write_rows(self, tasks: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Stats]]]:
         """Write the rows, an episode a row group; return the episodes' entries and statistics."""

@@ -30,7 +30,7 @@ class Staging:
         self._lock: int | None = None
 
     def __enter__(self) -> Staging:
-        """Make the copy.
+        """Take the folder for this process, and put right what a killed one left.
 
         Raises:
             BagError: Another process is at it.
@@ -50,11 +50,14 @@ class Staging:
             self._before.rename(self.folder)  # killed between the two renames of `publish`
         for left in (self._before, self.path):
             shutil.rmtree(left, ignore_errors=True)  # of one that was killed
+        return self
+
+    def copy(self) -> None:
+        """Make the copy, empty where the folder is not there."""
         if self.folder.exists():
             shutil.copytree(self.folder, self.path, copy_function=_link)
         else:
             self.path.mkdir()
-        return self
 
     def text(self, name: str, text: str) -> None:
         """Write a file of the copy anew."""

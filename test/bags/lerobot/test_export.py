@@ -176,19 +176,52 @@ def test_a_killed_export_leaves_the_old_data_set_and_the_next_one_works(bag, rob
     assert not list(tmp_path.glob('.data.*'))
 
 
-def test_a_kill_between_the_two_renames_is_mended(tmp_path):
+FULL = """
+import resource, sys
+from pathlib import Path
+from vla_ros import paths
+from vla_ros.bags.alignment import Settings
+from vla_ros.bags.export import export
+from vla_ros.errors import BagError
+from vla_ros.robot import load_robot
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+bag, folder = map(Path, sys.argv[1:3])
+robot = load_robot(paths.find('robots', 'panda'))
+try:
+    export([bag], folder, robot, Settings(), '', lambda *_: None)
+except BagError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize('room', [1000, 9000])  # [byte] too little for a video, for a table
+def test_a_disk_without_room_is_one_message_and_changes_nothing(bag, robot, tmp_path, room):
     folder = tmp_path / 'data'
-    folder.mkdir()
-    (folder / 'file').write_text('old')
-    folder.rename(tmp_path / '.data.before')
-    with Staging(folder):
-        assert (folder / 'file').read_text() == 'old'
+    run([bag[0]], folder, robot)
+    before = {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+    answer = subprocess.run(
+        [sys.executable, '-c', FULL, str(bag[0]), str(folder), str(room)],
+        env={**os.environ, 'PYTHONPATH': str(ROOT)}, timeout=100, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert 'could not be written and is as it was' in answer.stdout
+    assert {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()} == before
+    assert [p.name for p in tmp_path.iterdir()] == ['data']
+
+
+def test_a_kill_between_the_two_renames_is_mended(bag, robot, tmp_path):
+    run([bag[0]], tmp_path / 'data', robot)
+    (tmp_path / 'data').rename(tmp_path / '.data.before')
+    assert run([bag[0]], tmp_path / 'data', robot).totals == (4, 64, 2)
+    assert [p.name for p in tmp_path.iterdir()] == ['data']
 
 
 def test_two_exports_to_one_folder_are_one_too_many(tmp_path):
     with Staging(tmp_path / 'data'), pytest.raises(BagError, match='another export'):
         Staging(tmp_path / 'data').__enter__()
     with Staging(tmp_path / 'data') as staging:
+        staging.copy()
         staging.text('a/b', 'x')
         staging.publish()
     assert (tmp_path / 'data/a/b').read_text() == 'x'
