@@ -30,6 +30,10 @@ class Arm:
     seconds: float
     said: tuple[tuple[float, str], ...] = ((0.5, 'reach the ball'), (3.5, ''))
     filtered: tuple[tuple[float, float], ...] = ((1.5, 2.0),)
+    damaged: tuple[int, ...] = ()  # numbers of pictures that lack bytes
+    reported: tuple[tuple[float, int, str], ...] = ()  # time, id, instruction by the policy
+    streamed: str = ''  # topic of positions for a streaming controller, in place of trajectories
+    log: Callable[[float], float] = lambda t: t + DELAY  # log time of what happened at t
 
     def measured(self, t: float) -> np.ndarray:
         """Return joints (n,): the arm along a line, so that interpolation is exact."""
@@ -58,10 +62,10 @@ def number_of(picture: np.ndarray) -> int:
 class Pen:
     """Writes messages of a bag with rosbags' types."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self, writer: Writer, log: Callable[[float], float]) -> None:
+        self._writer, self._log = writer, log
         self._store = get_typestore(Stores.LATEST)
-        for kind in ('vla_ros_msgs/msg/SafetyStatus',):
+        for kind in ('vla_ros_msgs/msg/SafetyStatus', 'vla_ros_msgs/msg/PolicyStatus'):
             types = get_types_from_msg(installed(kind), kind)
             self._store.register(
                 {k: v for k, v in types.items() if k not in self._store.fielddefs}
@@ -82,7 +86,8 @@ class Pen:
             else:
                 inner = arg[0][1]
                 base = inner[0] if isinstance(inner, tuple) else ''
-                values[name] = np.zeros(0, base) if base not in ('', 'string') else []
+                size = arg[1] if int(node) == 3 else 0
+                values[name] = np.zeros(size, base) if base not in ('', 'string') else []
         return self._store.types[kind](**values)
 
     def header(self, t: float) -> Any:
@@ -96,7 +101,7 @@ class Pen:
                 topic, kind, typestore=self._store
             )
         data = self._store.serialize_cdr(self.make(kind, **given), kind)
-        self._writer.write(self._connections[topic], round((T0 + t + DELAY) * 1e9), data)
+        self._writer.write(self._connections[topic], round((T0 + self._log(t)) * 1e9), data)
 
     def trajectory(self, topic: str, t: float, names: Any, due: float, q: np.ndarray) -> None:
         wait = self.make('builtin_interfaces/msg/Duration', sec=0, nanosec=round(due * 1e9))
@@ -124,7 +129,7 @@ def events(arm: Arm, pen: Pen, commands: bool, scale: float) -> Iterator[tuple[f
             yield t, lambda t=t, n=number, c=camera, h=height, w=width: put(
                 '/' + robot.camera(c).topic, 'sensor_msgs/msg/Image', t, header=pen.header(t),
                 height=h, width=w, encoding='rgb8', step=3 * w,
-                data=arm.picture(c, n).reshape(-1),
+                data=arm.picture(c, n).reshape(-1)[3 * (n in arm.damaged) :],
             )  # fmt: skip
     for t, text in arm.said:
         yield (
@@ -138,21 +143,31 @@ def events(arm: Arm, pen: Pen, commands: bool, scale: float) -> Iterator[tuple[f
             level=level, intervention='path' if level else '', source='policy',
             nominal_velocity=np.zeros(8), filtered_velocity=np.zeros(8),
         )  # fmt: skip
+    for t, number, text in arm.reported:
+        yield t, lambda t=t, number=number, text=text: put(
+            '/vla/policy_status', 'vla_ros_msgs/msg/PolicyStatus', t, header=pen.header(t),
+            state=2, instruction=text, instruction_id=number,
+        )  # fmt: skip
     if not commands:
         return
     hand, grip = (topic.name for topic in graph.command_topics(robot))
     for t in np.arange(0.6, arm.seconds, 0.02):
+        due = arm.commanded(t + 0.02)
+        if arm.streamed:
+            yield (
+                t,
+                lambda t=t: put(
+                    arm.streamed, 'std_msgs/msg/Float64MultiArray', t, data=arm.commanded(t)[:-1]
+                ),
+            )
+        else:
+            yield (
+                t,
+                lambda t=t, q=due[:-1]: pen.trajectory('/' + hand, t, robot.arm_joints, 0.02, q),
+            )
         yield (
             t,
-            lambda t=t: pen.trajectory(
-                '/' + hand, t, robot.arm_joints, 0.02, arm.commanded(t + 0.02)[:-1]
-            ),
-        )
-        yield (
-            t,
-            lambda t=t: pen.trajectory(
-                '/' + grip, t, (robot.gripper.joint,), 0.02, arm.commanded(t + 0.02)[-1:]
-            ),
+            lambda t=t, q=due[-1:]: pen.trajectory('/' + grip, t, (robot.gripper.joint,), 0.02, q),
         )
 
 
@@ -176,7 +191,7 @@ def write_arm(robot: RobotSpec) -> Callable[..., Arm]:
         arm = Arm(robot, seconds, **what)
         with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
             for _, act in sorted(
-                events(arm, Pen(writer), commands, scale), key=lambda event: event[0]
+                events(arm, Pen(writer, arm.log), commands, scale), key=lambda event: event[0]
             ):
                 act()
         return arm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import os
 from pathlib import Path
 import signal
@@ -14,14 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from vla_ros.bags import lerobot_format as fmt
-from vla_ros.bags.alignment import Settings
+from vla_ros.bags.alignment import Episode, Settings
 from vla_ros.bags.export import export
 from vla_ros.bags.lerobot_bag import write_bag
 from vla_ros.bags.lerobot_reader import open_data_set
 from vla_ros.bags.lerobot_stats import column_stats
+from vla_ros.bags.lerobot_writer import DataSetWriter
 from vla_ros.bags.staging import Staging
 from vla_ros.bags.units import check_units
-from vla_ros.errors import BagError, UnknownNameError
+from vla_ros.errors import BagError, ShapeError, UnknownNameError
 
 from .conftest import number_of, RATES, SHAPES, T0
 
@@ -150,7 +152,7 @@ import os, signal, sys
 from pathlib import Path
 from vla_ros import paths
 from vla_ros.bags import lerobot_writer
-from vla_ros.bags.alignment import Settings
+from vla_ros.bags.alignment import Episode, Settings
 from vla_ros.bags.export import export
 from vla_ros.robot import load_robot
 def die(self, tasks):
@@ -180,7 +182,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from vla_ros import paths
-from vla_ros.bags.alignment import Settings
+from vla_ros.bags.alignment import Episode, Settings
 from vla_ros.bags.export import export
 from vla_ros.errors import BagError
 from vla_ros.robot import load_robot
@@ -300,3 +302,80 @@ def test_a_video_that_was_cut_is_told(data, tmp_path):
     with pytest.raises(BagError, match='has no picture'):
         list(open_data_set(copy).pictures(1, 'scene'))
     assert time.monotonic() - started < 30.0
+
+
+def test_a_damaged_picture_is_replaced_by_the_one_before_it(write_arm, robot, tmp_path):
+    write_arm(tmp_path / 'bag', damaged=(18,))
+    run([tmp_path / 'bag'], tmp_path / 'data', robot)
+    data = open_data_set(tmp_path / 'data')
+    assert [number_of(p) for p in data.pictures(0, 'scene')][:4] == [12, 15, 15, 21]
+    wrist = [number_of(p) for p in data.pictures(0, 'wrist')]
+    assert wrist[4:8] == [16, 16, 20, 22]  # its own eighteenth
+
+
+def test_a_first_picture_that_is_damaged_is_told(write_arm, robot, tmp_path):
+    write_arm(tmp_path / 'bag', damaged=(12,))
+    with pytest.raises(BagError, match="first picture of camera 'scene'.*is damaged"):
+        run([tmp_path / 'bag'], tmp_path / 'data', robot)
+
+
+def test_odd_pictures_are_told(robot, tmp_path):
+    none = np.zeros(3, bool)
+    place = np.tile(np.append(robot.home, 0.02), (3, 1))
+    episode = Episode('go', np.arange(3.0), place, place, none, {})
+    features = fmt.features(robot, {'scene': (47, 64)}, 10)
+    with pytest.raises(ShapeError, match='64x47, expected even sides'):
+        DataSetWriter(tmp_path / 'data', 'panda', features, 10, [episode]).__enter__()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_camera_that_lacks_pictures_leaves_nothing(robot, tmp_path):
+    none = np.zeros(3, bool)
+    place = np.tile(np.append(robot.home, 0.02), (3, 1))
+    episode = Episode('go', np.arange(3.0), place, place, none, {})
+    features = fmt.features(robot, {'scene': (48, 64)}, 10)
+    with DataSetWriter(tmp_path / 'data', 'panda', features, 10, [episode]) as writer:
+        writer.picture('scene', np.zeros((48, 64, 3), np.uint8))
+        with pytest.raises(BagError, match='no picture for every row'):
+            writer.finish()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_policys_own_report_says_which_instruction_is_in_force(write_arm, robot, tmp_path):
+    """It tells the same sentence said twice apart, and knows of one that no topic said."""
+    reported = tuple(
+        (t, 1 + (t >= 1.95) if 0.45 <= t < 3.5 else 0, 'reach the ball' if 0.45 <= t < 3.5 else '')
+        for t in np.arange(0.0, 4.0, 0.05)
+    )
+    write_arm(tmp_path / 'bag', said=((0.1, 'something else'),), reported=reported)
+    run([tmp_path / 'bag'], tmp_path / 'data', robot)
+    data = open_data_set(tmp_path / 'data')
+    assert data.tasks == ('reach the ball',)
+    starts = [data.column(n, fmt.STAMP)[0] - T0 for n in range(data.episodes)]
+    assert starts == pytest.approx([0.45, 1.95], abs=1e-5)
+
+
+def test_log_times_of_another_clock_are_brought_to_that_of_the_headers(write_arm, robot, tmp_path):
+    """Simulated time in the headers, the wall clock in the log: 1000 s apart, 3 times as fast."""
+    arm = write_arm(tmp_path / 'bag', commands=False, log=lambda t: 1000.0 + t / 3.0)
+    run([tmp_path / 'bag'], tmp_path / 'data', robot)
+    data = open_data_set(tmp_path / 'data')
+    stamps = data.column(0, fmt.STAMP) - T0
+    assert stamps[[0, -1]] == pytest.approx([0.5, 3.5], abs=0.02)
+    expected = [arm.measured(t) for t in stamps]
+    np.testing.assert_allclose(data.column(0, fmt.STATE), expected, atol=1e-6)
+
+
+def test_positions_for_a_streaming_controller_are_commands_too(write_arm, robot, tmp_path):
+    topic = 'panda_arm/commands'
+    driver = replace(robot.driver, kind='forward_position_controller', arm_topic=topic)
+    arm = write_arm(tmp_path / 'bag', streamed='/' + topic)
+    run([tmp_path / 'bag'], tmp_path / 'data', replace(robot, driver=driver))
+    data = open_data_set(tmp_path / 'data')
+    stamps = data.column(0, fmt.STAMP) - T0
+    sent = stamps > 0.65
+    # A position holds until the next, 20 ms later; its log time is brought back to the stamps.
+    commanded = np.array([arm.commanded(t) for t in stamps])[:, :-1]
+    found = data.column(0, fmt.ACTION)[:, :-1]
+    assert np.abs(found - commanded)[sent].max() < 0.05 * 0.021
+    assert np.abs(found - data.column(0, fmt.STATE)[:, :-1])[sent].max() > 0.05 * 0.07
