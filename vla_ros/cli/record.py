@@ -39,17 +39,15 @@ def verb(out: Path | None, images: str, output: Output, **arguments: str | bool)
 
     `ros2 bag play` and every other reader of rosbag2 take it; `vla replay` judges a policy by it.
     """
-    from rclpy.parameter import Parameter
-
     from vla_ros.nodes.bag_recorder import BagRecorder
     from vla_ros.ros.node import run
+    from vla_ros.ros.parameters import overrides
 
     given = {**arguments, 'images': images, 'bag': str(out or '')}
     nodes: list[BagRecorder] = []
 
     def make() -> BagRecorder:
-        overrides = [Parameter(name, value=value) for name, value in given.items()]
-        nodes.append(BagRecorder(parameter_overrides=overrides))
+        nodes.append(BagRecorder(parameter_overrides=overrides(given)))
         return nodes[0]
 
     done = threading.Event()

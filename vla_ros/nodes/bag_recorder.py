@@ -178,9 +178,9 @@ class Twice:
 
 def _drain(subscription: Any) -> None:
     """Hear what has arrived and waits for its turn, which a spinning executor would have heard."""
-    with subscription.handle as handle:
+    with subscription.handle:
         for _ in range(DEPTH):
-            taken = handle.take_message(subscription.msg_type, True)
+            taken = subscription.handle.take_message(subscription.msg_type, True)
             if taken is None:
                 return
             subscription.callback(taken[0])
