@@ -19,16 +19,10 @@ from vla_ros.bags.lerobot_camera import CameraWriter
 from vla_ros.bags.lerobot_format import Feature, Place
 from vla_ros.bags.lerobot_reader import DataSet, open_data_set
 from vla_ros.bags.lerobot_stats import column_stats, pooled, Stats
+from vla_ros.bags.lerobot_tables import schema_of, table_of, write_tasks
 from vla_ros.bags.staging import Staging
 from vla_ros.errors import BagError
 from vla_ros.types import Image
-
-_TYPES = {
-    'bool': pa.bool_(),
-    'int64': pa.int64(),
-    'float32': pa.float32(),
-    'float64': pa.float64(),
-}
 
 
 class Totals(NamedTuple):
@@ -115,7 +109,7 @@ class DataSetWriter:
         tasks += [t for t in dict.fromkeys(e.task for e in self._episodes) if t not in tasks]
         rows, stats = self._write_rows(tasks)
         self._write_episodes(rows, stats)
-        self._write_tasks(tasks)
+        write_tasks(self._staging.fresh(fmt.TASKS), tasks)
         before = [self._old.stats] if self._old and self._old.stats else []
         parts = [*before, *stats]
         whole = {key: pooled([p[key] for p in parts if key in p]) for key in stats[0]}
@@ -157,15 +151,14 @@ class DataSetWriter:
         index = self._old.frames if self._old else 0
         number = self._old.episodes if self._old else 0
         place = self._next('data')
-        schema = pa.schema([(k, _type(f)) for k, f in self._features.items() if _is_column(f)])
+        schema = schema_of(self._features)
         entries: list[dict[str, Any]] = []
         stats: list[dict[str, Stats]] = []
         with pq.ParquetWriter(self._staging.fresh(place.path(fmt.DATA)), schema) as file:
             for episode in self._episodes:
                 count = len(episode)
                 columns = self._columns(episode, number, index, tasks.index(episode.task))
-                arrays = [_array(columns[name], schema.field(name).type) for name in schema.names]
-                file.write_table(pa.Table.from_arrays(arrays, schema=schema))
+                file.write_table(table_of(columns, schema))
                 found: dict[str, Stats] = {k: column_stats(v) for k, v in columns.items()}
                 entry = {
                     'episode_index': number,
@@ -211,23 +204,6 @@ class DataSetWriter:
             row['meta/episodes/chunk_index'] = place.chunk
             row['meta/episodes/file_index'] = place.file
         pq.write_table(pa.Table.from_pylist(rows), self._staging.fresh(place.path(fmt.EPISODES)))
-
-    def _write_tasks(self, tasks: list[str]) -> None:
-        """Write the sentences as pandas writes a table with an index, which their loader wants."""
-        table = pa.table({'task_index': pa.array(range(len(tasks)), pa.int64()), 'task': tasks})
-        known = [('task_index', 'int64', 'int64'), ('task', 'unicode', 'object')]
-        described = {
-            'index_columns': ['task'],
-            'column_indexes': [],
-            'columns': [
-                {'name': n, 'field_name': n, 'pandas_type': p, 'numpy_type': t, 'metadata': None}
-                for n, p, t in known
-            ],
-            'creator': {'library': 'pyarrow', 'version': pa.__version__},
-            'pandas_version': '2.0.0',
-        }
-        table = table.replace_schema_metadata({'pandas': json.dumps(described)})
-        pq.write_table(table, self._staging.fresh(fmt.TASKS))
 
     def _info(self, totals: Totals) -> dict[str, Any]:
         if self._old is not None:
@@ -281,23 +257,6 @@ def _plain(feature: Feature | None) -> str:
         return ''
     names = feature.get('names')
     return f'{feature["dtype"]} {list(feature["shape"])} {names if names else ""}'.strip()
-
-
-def _is_column(feature: Feature) -> bool:
-    return feature['dtype'] != 'video'
-
-
-def _type(feature: Feature) -> pa.DataType:
-    kind = _TYPES[feature['dtype']]
-    size = feature['shape'][0]
-    return kind if size == 1 else pa.list_(kind, size)
-
-
-def _array(values: np.ndarray, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_fixed_size_list(kind):
-        flat = pa.array(values.reshape(-1), kind.value_type)
-        return pa.FixedSizeListArray.from_arrays(flat, kind.list_size)
-    return pa.array(values, kind)
 
 
 def _json(value: Mapping[str, Any]) -> str:
