@@ -1,7 +1,7 @@
 """LeRobot's data set format, version 3.0: which files there are, and what their columns are.
 
 Established from the public library (huggingface/lerobot, src/lerobot/datasets, commit 7427f318 of
-2026-08; 0.4.4 on PyPI reads the same). docs/export.md has the whole of it.
+2026-08; 0.4.4 and 0.6.1 on PyPI read the same). docs/export.md has the whole of it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ from vla_ros.bags.alignment import Settings
 from vla_ros.bags.export import export
 from vla_ros.bags.lerobot_reader import open_data_set
 
-WANTED = 'lerobot==0.4.4'  # the newest for Python 3.11; 0.5 and later want 3.12
+OLD = sys.version_info < (3, 12)  # for which 0.4.4 is the newest
+WANTED = 'lerobot==0.4.4' if OLD else 'lerobot[dataset]==0.6.1'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')) / 'vla_ros'
 LOADER = """
 import json, sys
@@ -53,7 +54,8 @@ print(json.dumps({
 @pytest.fixture(scope='module')
 def python() -> str:
     """Return the Python of the loader's environment, made once and kept."""
-    folder = CACHE / f'lerobot-0.4.4-python{sys.version_info.major}.{sys.version_info.minor}'
+    version = WANTED.split('==')[1]
+    folder = CACHE / f'lerobot-{version}-python{sys.version_info.major}.{sys.version_info.minor}'
     done = folder / 'done'
     if not done.exists():
         if os.environ.get('VLA_ROS_LEROBOT') != '1':
