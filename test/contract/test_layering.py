@@ -69,6 +69,7 @@ LIBRARIES = {
     'msgpack': {'policies'},
     'pickle': {'policies'},  # policies/wire/lerobot.py, which says what it refuses
     'rosbags': {'bags'},
+    'pyarrow': {'bags'},
     'mcap': {'bags'},
     'launch': set(),
     'launch_ros': set(),
