@@ -71,6 +71,10 @@ class SimulationError(VlaError):
     """A world, a task or a renderer that cannot do what was asked."""
 
 
+class BagError(VlaError):
+    """A recording that cannot be read or written."""
+
+
 class NodeError(VlaError):
     """A node that is not there, refused, or did not answer in time."""
 
