@@ -1,0 +1,280 @@
+"""Open loop: the policy answers every recorded observation, and nothing comes of it.
+
+Where the recording has the chunks of a policy with the same inputs, the same observations are
+answered: the pictures by their stamps, the joints as far as they had arrived, with the seed and
+the prefix of then. Else the policy is asked whenever it would ask, at its own rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+import math
+from time import perf_counter
+
+import numpy as np
+
+from vla_ros.errors import PolicyError
+from vla_ros.evaluation.replay.pipeline import MAX_AGE
+from vla_ros.evaluation.replay.shadow import require
+from vla_ros.evaluation.replay.track import Chunk, Track
+from vla_ros.nodes.loading import Loaded
+from vla_ros.nodes.observation import Assembled, Assembler, interpolate, JOINTS
+from vla_ros.nodes.session import Session
+from vla_ros.policies.base import chunk_seed
+from vla_ros.types import ChunkPrefix, Frame, JointState, Observation, Trajectory
+
+SEARCH = 1000  # inferences of an instruction among which its first recorded seed is looked for
+AHEAD = 8  # the same, of each one after it
+WINDOW = 64  # joint states around a stamp that are looked at
+
+
+@dataclass(frozen=True)
+class Question:
+    """One recorded observation."""
+
+    observation: Observation
+    chunk: Chunk | None = None  # that the recorded policy answered
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer."""
+
+    observation: Observation  # without pictures
+    trajectory: Trajectory | None  # None: it could not be used
+    chunk: Chunk | None  # that the recorded policy answered
+    error: str = ''
+
+
+@dataclass
+class Answers:
+    """What a policy answered to a recording."""
+
+    predictions: list[Prediction]
+    kept: list[Observation]  # a few, with pictures
+    model_seconds: float  # [s] of wall time inside the policy
+    wall_seconds: float  # [s] in all
+    notes: list[str]
+
+
+def answer(
+    track: Track,
+    loaded: Loaded,
+    seed: int | None,
+    keep: int = 12,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Answers:
+    """Let a policy answer a recording.
+
+    Args:
+        track: The recording.
+        loaded: The policy.
+        seed: Of the policy side; None: that of the recording, else 0.
+        keep: How many observations are kept with their pictures, evenly spread over time.
+        progress: Called with the share that is done, 0 to 1.
+
+    Raises:
+        ReplayError: There are no joints or no instruction.
+    """
+    require(track)
+    cameras = {image.camera for image in loaded.policy.spec.images}
+    recorded = [chunk for chunk in track.chunks if _answers(chunk, cameras)]
+    questions = _recorded(track, cameras, recorded) if recorded else _asked(track, loaded)
+    known = seed if seed is not None else track.seed
+    asker = _Asker(track, loaded, known or 0)
+    answers = Answers([], [], 0.0, 0.0, [])
+    every = track.seconds / max(keep, 1)
+    begin = perf_counter()
+    for question in questions:
+        t0 = perf_counter()
+        answers.predictions.append(asker.ask(question))
+        answers.model_seconds += perf_counter() - t0
+        if question.observation.stamp >= track.start + len(answers.kept) * every:
+            answers.kept.append(question.observation)
+        progress((question.observation.stamp - track.start) / max(track.seconds, 1e-9))
+    answers.wall_seconds = perf_counter() - begin
+    if asker.foreign:
+        answers.notes.append(
+            f'{asker.foreign} recorded chunks were drawn with other seeds than '
+            f'{known or 0} gives: name the seed of the recorded policy node with --seed.'
+        )
+    return answers
+
+
+def _answers(chunk: Chunk, cameras: set[str]) -> bool:
+    """Whether a recorded chunk says which pictures it answered, and they are the policy's."""
+    return chunk.provenance is not None and cameras <= set(chunk.provenance.input_stamps)
+
+
+def _recorded(track: Track, cameras: set[str], chunks: list[Chunk]) -> Iterator[Question]:
+    """Return the observations that the recorded chunks answered, as their pictures come."""
+    wanted: dict[tuple[str, int], int] = {}  # how many chunks need a picture
+    for chunk in chunks:
+        for key in _keys(chunk, cameras):
+            wanted[key] = wanted.get(key, 0) + 1
+    have: dict[tuple[str, int], Frame] = {}
+    waiting = list(reversed(chunks))
+    for picture in track.pictures(cameras):
+        key = (picture.camera, _key(picture.stamp))
+        if key in wanted and key not in have:
+            have[key] = track.read(picture.message)
+        while waiting and all(k in have for k in _keys(waiting[-1], cameras)):
+            yield _question(track, cameras, waiting.pop(), have)
+        if waiting and picture.arrived > waiting[-1].arrived + MAX_AGE:
+            waiting.pop()  # a picture that it saw is not in the recording
+        needed = {k for chunk in waiting[-4:] for k in _keys(chunk, cameras)}
+        oldest = min((k[1] for k in needed), default=0)
+        have = {k: frame for k, frame in have.items() if k[1] >= oldest}
+    if not cameras:
+        for chunk in chunks:
+            yield _question(track, cameras, chunk, {})
+
+
+def _keys(chunk: Chunk, cameras: set[str]) -> list[tuple[str, int]]:
+    assert chunk.provenance is not None, 'checked by _answers'
+    stamps = chunk.provenance.input_stamps
+    return [(camera, _key(stamps[camera])) for camera in sorted(cameras)]
+
+
+def _key(stamp: float) -> int:
+    """Return a stamp as a key [us]."""
+    return round(stamp * 1e6)
+
+
+def _question(
+    track: Track, cameras: set[str], chunk: Chunk, have: dict[tuple[str, int], Frame]
+) -> Question:
+    origin, stamp = chunk.provenance, chunk.trajectory.stamp
+    assert origin is not None, 'checked by _answers'
+    frames = {camera: have[camera, _key(origin.input_stamps[camera])] for camera in cameras}
+    newest = origin.input_stamps.get(JOINTS, math.inf)
+    joints = _joints(track, stamp, newest)
+    return Question(Observation(stamp, frames, joints, origin.instruction), chunk)
+
+
+def _joints(track: Track, stamp: float, newest: float) -> JointState:
+    """Return the joints at a stamp as they were known when those up to `newest` had come."""
+    motion = track.joints
+    end = int(np.searchsorted(motion.stamps, newest + 1e-6, side='right'))
+    middle = int(np.searchsorted(motion.stamps[:end], stamp))
+    span = range(max(0, middle - WINDOW), min(end, middle + WINDOW))
+    history = [motion.state(k) for k in span] or [motion.state(0)]
+    found = interpolate(history, stamp)
+    return found if found is not None else history[0]
+
+
+def _asked(track: Track, loaded: Loaded) -> Iterator[Question]:
+    """Return the observations that the policy would ask for, at its own rate."""
+    spec = loaded.policy.spec
+    cameras = [image.camera for image in spec.images]
+    assembler = Assembler(
+        cameras, track.read, MAX_AGE, spec.alignment, spec.alignment_tolerance
+    )
+    motion, fed, after, due = track.joints, 0, -math.inf, -math.inf
+    for now in _moments(track, cameras, assembler):
+        while fed < len(motion.arrived) and motion.arrived[fed] <= now:
+            assembler.add_joints(motion.state(fed), float(motion.arrived[fed]))
+            fed += 1
+        text = track.instruction(now)
+        if not text or now < due - 1e-9:
+            continue
+        inputs = assembler.assemble(text, now, after)
+        if isinstance(inputs, Assembled):
+            after, due = inputs.observation.stamp, now + spec.replan_steps * spec.step
+            yield Question(inputs.observation)
+
+
+def _moments(track: Track, cameras: list[str], assembler: Assembler) -> Iterator[float]:
+    """Return when something arrived that may complete an observation; pictures are added."""
+    if not cameras:
+        yield from map(float, track.joints.arrived)
+    for picture in track.pictures(cameras):
+        assembler.add_picture(picture.camera, picture.stamp, picture.message, picture.arrived)
+        yield picture.arrived
+
+
+class _Asker:
+    """Puts questions to a policy as the policy side would, with the plan as it was recorded."""
+
+    def __init__(self, track: Track, loaded: Loaded, seed: int) -> None:
+        self._policy, self._executor = loaded.policy, loaded.executor
+        self._track, self._seed = track, seed
+        self._session = Session(loaded.policy.spec)
+        self._heard = 0  # execution states
+        self._number, self._text, self._index = 0, '', 0
+        self.foreign = 0  # recorded seeds that the seed does not give
+        self._executor.reset()
+        self._executor.delay.reset()
+
+    def ask(self, question: Question) -> Prediction:
+        """Return the answer to one question."""
+        obs, chunk = question.observation, question.chunk
+        self._reset(obs, chunk)
+        seen = Observation(obs.stamp, {}, obs.joints, obs.instruction)
+        arrived = chunk.arrived if chunk else obs.stamp
+        try:
+            prefix = chunk.prefix if chunk else None
+            if chunk is not None and prefix is None:
+                prefix = self._prefix(obs.stamp, chunk)
+            self._index += 1
+            answers = [self._policy.infer(obs, prefix)]
+            begun, phi = self._clock(obs.stamp, arrived)
+            trajectory = self._executor.send(answers, obs.joints, begun, phi).trajectory
+        except PolicyError as error:
+            return Prediction(seen, None, chunk, str(error))
+        return Prediction(seen, trajectory, chunk)
+
+    def _reset(self, obs: Observation, chunk: Chunk | None) -> None:
+        """Begin an instruction, and draw as the recorded policy did."""
+        origin = chunk.provenance if chunk else None
+        number = origin.instruction_id if origin else self._number
+        if origin is None and obs.instruction != self._text:
+            number += 1
+        if number != self._number or obs.instruction != self._text:
+            self._number, self._text, self._index = number, obs.instruction, 0
+            self._executor.reset()
+            self._policy.reset(obs.instruction, seed=chunk_seed(self._seed, number))
+        if origin is None:
+            return
+        base = chunk_seed(self._seed, number)
+        ahead = SEARCH if self._index == 0 else AHEAD
+        for skipped in range(ahead):
+            if chunk_seed(base, self._index + skipped) == origin.seed:
+                for _ in range(skipped):  # what it answered then was discarded
+                    self._policy.infer(obs, None)
+                self._index += skipped
+                return
+        self.foreign += 1
+
+    def _prefix(self, stamp: float, chunk: Chunk) -> ChunkPrefix | None:
+        """Return what was known of a chunk when its inference began."""
+        origin = chunk.provenance
+        assert origin is not None, 'checked by _answers'
+        begin = max(
+            (at + origin.input_ages.get(name, 0.0) for name, at in origin.input_stamps.items()),
+            default=stamp,
+        )
+        self._hear(begin)
+        if not self._heard:
+            return None
+        return self._executor.prefix(*self._clock(stamp, begin))
+
+    def _clock(self, stamp: float, now: float) -> tuple[float, float]:
+        """Return the plan clock at two times, and without one forget the plan."""
+        self._hear(now)
+        begun, phi = self._session.plan_clock(stamp), self._session.plan_clock(now)
+        if begun is None or phi is None:
+            self._executor.reset()
+            return 0.0, 0.0
+        return begun, phi
+
+    def _hear(self, now: float) -> None:
+        """Take the execution states that had arrived."""
+        states = self._track.execution
+        while self._heard < len(states) and states[self._heard][0] <= now:
+            state = states[self._heard][1]
+            self._session.executed(state)
+            if state.joint_names:
+                self._executor.executed(state.plan_clock, state.reference_position)
+            self._heard += 1
