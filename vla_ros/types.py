@@ -91,6 +91,14 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Depth:
+    """One picture of distances and its capture time."""
+
+    stamp: float  # [s]
+    distance: NDArray[np.float32]  # (H, W) [m] along the optical axis; nan: none measured
+
+
+@dataclass(frozen=True)
 class Observation:
     """What a policy sees at one instant."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 import os
 from pathlib import Path
 import re
@@ -49,6 +50,13 @@ def installed(kind: str) -> str:
     return ''.join(parts)
 
 
+def digest(kind: str, text: str) -> str:
+    """Return the hash that ROS 2 gives a type, by its definition and those it uses (REP 2016)."""
+    store = get_typestore(Stores.EMPTY)
+    store.register(get_types_from_msg(text, kind))
+    return store.hash_rihs01(kind)
+
+
 def _short(kind: str) -> str:
     package, *_, name = kind.split('/')
     return f'{package}/{name}'
@@ -71,10 +79,8 @@ def _single(kind: str) -> str:
     folders = [Path(p) for p in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep) if p]
     files = [p / 'share' / package / 'msg' / f'{name}.msg' for p in (*folders, Path(sys.prefix))]
     if package == 'vla_ros_msgs':
-        try:
+        with suppress(ConfigError):  # installed without a checkout
             files.insert(0, paths.share() / 'msg' / 'msg' / f'{name}.msg')
-        except ConfigError:
-            pass
     for file in files:
         if file.is_file():
             return file.read_text(encoding='utf-8')

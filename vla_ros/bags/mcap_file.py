@@ -152,7 +152,7 @@ class _Scan:
         """Return opcode and body of the record at a place; raise one of _DAMAGE if it is none."""
         self._file.seek(place)
         opcode, length = _HEAD.unpack(self._file.read(_HEAD.size))
-        if not 0 < opcode or length > self._size - place - _HEAD.size:
+        if opcode == 0 or length > self._size - place - _HEAD.size:
             raise EOFError
         return opcode, self._file.read(length)
 

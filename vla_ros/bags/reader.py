@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
 import tempfile
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -18,7 +19,7 @@ from vla_ros.bags.mcap_file import open_mcap
 from vla_ros.bags.sqlite_file import open_sqlite
 from vla_ros.bags.storage import Channel, merged, Span, Storage
 from vla_ros.errors import BagError
-from vla_ros.graph import JOINT_STATES, Topic
+from vla_ros.graph import full_name, JOINT_STATES, Topic
 
 METADATA = 'metadata.yaml'
 GAP = 10.0  # [s] of silence on every topic that is worth a note
@@ -27,7 +28,8 @@ _SUFFIXES = ('.mcap', '.db3', *(s + p for s in ('.mcap', '.db3') for p in _PACKE
 _ZSTD = b'\x28\xb5\x2f\xfd'  # no CDR message begins so: its second byte is below 12
 
 
-class TopicInfo(NamedTuple):
+@dataclass(frozen=True)
+class TopicInfo:
     """A topic of a bag."""
 
     name: str
@@ -152,7 +154,7 @@ class Bag:
 
     def name(self, topic: Topic) -> str:
         """Return the name in this bag of a topic of the graph, whether or not it is there."""
-        return topic.name if topic.name.startswith('/') else f'{self.namespace}/{topic.name}'
+        return full_name(topic, self.namespace)
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[Recorded]:
         """Return messages in order of log time, a chunk of each file in memory at a time.

@@ -18,6 +18,7 @@ VERBS = {
     'up': 'Start simulator, safety filter and policy; Ctrl-C ends them.',
     'serve': 'Serve a policy to clients on other machines, without ROS.',
     'say': 'Send an instruction to a running policy.',
+    'record': 'Record a running graph into a bag; Ctrl-C ends it.',
     'eval': 'Measure a policy on a task suite.',
     'train': 'Train the tiny VLA from nothing, in slices.',
     'bench': 'Measure the chain.',
