@@ -26,6 +26,7 @@ from vla_ros.types import ChunkPrefix, Frame, JointState, Observation, Trajector
 
 SEARCH = 1000  # inferences of an instruction among which its first recorded seed is looked for
 AHEAD = 8  # the same, of each one after it
+WORST = 3  # observations that are kept for their error
 WINDOW = 64  # joint states around a stamp that are looked at
 
 
@@ -53,6 +54,7 @@ class Answers:
 
     predictions: list[Prediction]
     kept: list[Observation]  # a few, with pictures
+    worst: list[tuple[float, Observation]]  # [rad] mean error, with pictures; the largest first
     model_seconds: float  # [s] of wall time inside the policy
     wall_seconds: float  # [s] in all
     notes: list[str]
@@ -83,13 +85,16 @@ def answer(
     questions = _recorded(track, cameras, recorded) if recorded else _asked(track, loaded)
     known = seed if seed is not None else track.seed
     asker = _Asker(track, loaded, known or 0)
-    answers = Answers([], [], 0.0, 0.0, [])
+    answers = Answers([], [], [], 0.0, 0.0, [])
     every = track.seconds / max(keep, 1)
     begin = perf_counter()
     for question in questions:
         t0 = perf_counter()
-        answers.predictions.append(asker.ask(question))
+        prediction = asker.ask(question)
         answers.model_seconds += perf_counter() - t0
+        answers.predictions.append(prediction)
+        worst = [*answers.worst, (_error(track, prediction), question.observation)]
+        answers.worst = sorted(worst, key=lambda pair: -pair[0])[:WORST]
         if question.observation.stamp >= track.start + len(answers.kept) * every:
             answers.kept.append(question.observation)
         progress((question.observation.stamp - track.start) / max(track.seconds, 1e-9))
@@ -100,6 +105,16 @@ def answer(
             f'{known or 0} gives: name the seed of the recorded policy node with --seed.'
         )
     return answers
+
+
+def _error(track: Track, prediction: Prediction) -> float:
+    """Return the mean error of one answer's arm joints [rad]; 0 where it has none."""
+    trajectory = prediction.trajectory
+    if trajectory is None:
+        return 0.0
+    error = trajectory.positions - track.joints.at(trajectory.stamp + trajectory.times)
+    error = error[~np.isnan(error).any(axis=1), :-1]
+    return float(np.abs(error).mean()) if len(error) else 0.0
 
 
 def _answers(chunk: Chunk, cameras: set[str]) -> bool:
@@ -168,9 +183,7 @@ def _asked(track: Track, loaded: Loaded) -> Iterator[Question]:
     """Return the observations that the policy would ask for, at its own rate."""
     spec = loaded.policy.spec
     cameras = [image.camera for image in spec.images]
-    assembler = Assembler(
-        cameras, track.read, MAX_AGE, spec.alignment, spec.alignment_tolerance
-    )
+    assembler = Assembler(cameras, track.read, MAX_AGE, spec.alignment, spec.alignment_tolerance)
     motion, fed, after, due = track.joints, 0, -math.inf, -math.inf
     for now in _moments(track, cameras, assembler):
         while fed < len(motion.arrived) and motion.arrived[fed] <= now:

@@ -190,9 +190,7 @@ def replay(
     kinematics = loaded.executor.codec.kinematics
     arm = Replay(track, worlds, kinematics, safety.period)
     start = float(track.joints.arrived[0])
-    pipeline = Pipeline(
-        track.robot, loaded, safety, track.read, arm, arm, injection, seed, start
-    )
+    pipeline = Pipeline(track.robot, loaded, safety, track.read, arm, arm, injection, seed, start)
     for mark in np.linspace(start, track.end, max(2, int(track.seconds) + 1))[1:]:
         pipeline.run(float(mark))
         progress((mark - start) / max(track.end - start, 1e-9))

@@ -1,4 +1,4 @@
-"""What is counted while the pipeline runs: stalls, ages, latencies, interventions, seams, limits."""
+"""What is counted while the pipeline runs: stalls, ages, latencies, interventions, limits."""
 
 from __future__ import annotations
 

@@ -80,9 +80,7 @@ class Motion:
 
     def state(self, index: int) -> JointState:
         """Return one state."""
-        return JointState(
-            float(self.stamps[index]), self.positions[index], self.velocities[index]
-        )
+        return JointState(float(self.stamps[index]), self.positions[index], self.velocities[index])
 
 
 @dataclass(frozen=True)
