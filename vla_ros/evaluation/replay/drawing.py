@@ -123,9 +123,7 @@ def _timeline(track: Track, shadow: Shadow) -> str:
     rate.set_ylabel('plan rate')
     rate.set_ylim(-0.05, 1.05)
     rate.set_xlabel('time [s]')
-    log = RunLog(
-        safety_times=list(times), levels=trace.levels, reasons=trace.reasons
-    )
+    log = RunLog(safety_times=list(times), levels=trace.levels, reasons=trace.reasons)
     named = set()
     for begin, end, level, reason in log.interventions():
         for axes in (barrier, rate):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -78,10 +78,10 @@ class Run:
     @property
     def name(self) -> str:
         """What was replayed, in a few words."""
-        latency = f' {1e3 * self.injection["latency"]:.0f} ms' if self.safety else ''
-        return f'{Path(self.bag).name} · {self.policy}' + (
-            f' · {self.safety}{latency}' if self.safety else ''
-        )
+        name = f'{Path(self.bag).name} · {self.policy}'
+        if not self.safety:  # open loop
+            return name
+        return f'{name} · {self.safety} · {1e3 * self.injection["latency"]:.0f} ms'
 
     def as_dict(self) -> dict[str, Any]:
         """Return it by the keys of `vla replay --json`."""
@@ -210,8 +210,3 @@ def play(runs: Runs, workers: int, done: Callable[[Run], None], progress: Progre
         for one in some:
             done(one)
     return [one for job in jobs for one in found[job]]
-
-
-def without_pictures(run: Run) -> Run:
-    """Return a run that is small to keep."""
-    return replace(run, pictures=())

@@ -201,6 +201,7 @@ def replay(
         'divergence': {**divergence.figures(), 'restarts': arm.restarts},
         'lost_messages': dict(sorted(pipeline.lost.items())),
         'policy_errors': errors,
+        'policy_error_count': len(errors),
         'safety_stops': sum(end.code is RunCode.SAFETY_STOP for end in session.endings),
     }
     return Shadow(figures, arm.tally, divergence, tuple(arm.sent_chunks))

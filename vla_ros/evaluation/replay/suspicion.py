@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 from typing import Any
 
@@ -113,14 +113,10 @@ def _cost(
         policy.reset(obs.instruction, seed=chunk_seed(SEED, number))
         frames = {name: obs.frames[other] for name, other in order.items()}
         seen = Observation(obs.stamp, frames, obs.joints, obs.instruction)
-        trajectory = _decoded(lambda seen=seen: codec.decode(policy.infer(seen), seen.joints))
+        try:
+            trajectory = codec.decode(policy.infer(seen), seen.joints)
+        except PolicyError:
+            continue
         predictions.append(Prediction(obs, trajectory, None))
     error = pairs(track, predictions).error[..., :-1]
     return float(np.nanmean(np.abs(error))) if error.size else np.nan
-
-
-def _decoded(decode: Callable[[], Any]) -> Any:
-    try:
-        return decode()
-    except PolicyError:
-        return None
