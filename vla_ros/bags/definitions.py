@@ -18,6 +18,7 @@ from vla_ros.bags.storage import Channel
 from vla_ros.errors import BagError, ConfigError
 
 _RULE = '=' * 80  # stands between the definitions of one text
+_HEAD = 4  # [byte] of CDR before the first field
 _FIELD = re.compile(r'^\s*([A-Za-z]\w*(?:/\w+)*)(?:<=\d+)?(?:\[[<=\d]*\])?\s+\w+')
 _PLAIN = {
     'bool', 'byte', 'char', 'float32', 'float64', 'int8', 'uint8', 'int16', 'uint16', 'int32',
@@ -113,12 +114,16 @@ class Types:
             return f"its messages are encoded as '{channel.encoding}', expected cdr"
         try:
             store = self._of_text(channel) if channel.definition else self._of_name(kind)
-            store.get_msgdef(kind)
+            definition = store.get_msgdef(kind)
         except Exception as error:  # the parser's errors have no common root
             return f"the definition of '{kind}' cannot be used ({type(error).__name__}: {error})"
 
         def read(data: bytes) -> Any:
-            return store.deserialize_cdr(data, kind)
+            if len(data) < _HEAD or data[0] != 0 or data[1] > 1:
+                raise ValueError(f"it begins with '{data[:_HEAD].hex(' ')}', expected CDR")
+            decode = definition.deserialize_cdr_le if data[1] else definition.deserialize_cdr_be
+            # Bytes may follow: serialisers keep room to align what an empty array does not hold.
+            return decode(memoryview(data)[_HEAD:], 0, definition.cls, store)[0]
 
         return read
 

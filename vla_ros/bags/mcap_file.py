@@ -9,6 +9,7 @@ from pathlib import Path
 import struct
 from typing import Any, BinaryIO
 
+import lz4.frame
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
@@ -25,6 +26,8 @@ MAGIC = b'\x89MCAP0\r\n'
 OURS = 'vla_ros'  # name of the metadata record that holds ours
 RUN = 4 << 20  # [byte] messages outside chunks are read in runs of about this size
 _HEAD = struct.Struct('<BQ')  # opcode and length of a record
+_CHUNK = struct.Struct('<QQQI')  # first and last time, size and sum unpacked
+_LENGTH = struct.Struct('<I')
 _MESSAGE = struct.Struct('<HIQQ')  # channel, sequence, log time, publish time
 # What the libraries raise on bytes that are not what they should be.
 _DAMAGE = (
@@ -117,6 +120,8 @@ class _Scan:
             try:
                 opcode, body = self._record(place)
             except _DAMAGE:
+                end_run(place)
+                self._add_torn(place)
                 break
             after = place + _HEAD.size + len(body)
             if opcode == Opcode.MESSAGE:
@@ -202,6 +207,29 @@ class _Scan:
         if times:
             self._spans.append(Span(min(times), max(times), self._chunk_reader(place)))
 
+    def _add_torn(self, place: int) -> None:
+        """Take what can be had of a chunk that the file ends in."""
+
+        def load() -> bytes:
+            self._file.seek(place)
+            head = self._file.read(_HEAD.size)
+            if len(head) < _HEAD.size or head[0] != Opcode.CHUNK:
+                return b''
+            return _torn(self._file.read())
+
+        times = []
+        try:
+            for opcode, inner in _records(load(), torn=True):
+                if opcode == Opcode.MESSAGE:
+                    times.append(self._count(inner))
+                elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
+                    self._define(opcode, bytes(inner))
+        except _DAMAGE:
+            pass  # the sentence on where the file breaks off says it
+        if times:
+            read = partial(self._messages, load, place, torn=True)
+            self._spans.append(Span(min(times), max(times), read))
+
     def _chunk_reader(self, place: int) -> Callable[[Collection[int]], Iterator[Raw]]:
         def load() -> Any:
             return _unpacked(self._record(place)[1])
@@ -216,7 +244,11 @@ class _Scan:
         return self._messages(load, place, channels)
 
     def _messages(
-        self, load: Callable[[], bytes], place: int, channels: Collection[int]
+        self,
+        load: Callable[[], bytes],
+        place: int,
+        channels: Collection[int],
+        torn: bool = False,
     ) -> Iterator[Raw]:
         """Return the messages of a chunk in order of time, each with bytes of its own.
 
@@ -224,7 +256,7 @@ class _Scan:
         """
         found = []
         try:
-            for opcode, body in _records(load()):
+            for opcode, body in _records(load(), torn):
                 if opcode == Opcode.MESSAGE:
                     channel, _, time, _ = _MESSAGE.unpack_from(body)
                     if channel in channels:
@@ -242,12 +274,30 @@ def _unpacked(body: bytes) -> bytes:
     return bytes(stream.read(length))
 
 
-def _records(data: bytes) -> Iterator[tuple[int, memoryview]]:
+def _torn(body: bytes) -> bytes:
+    """Return the records of a chunk whose end is missing, as far as they can be unpacked."""
+    start = _CHUNK.size
+    (length,) = _LENGTH.unpack_from(body, start)
+    compression = body[start + 4 : start + 4 + length].decode()
+    data = body[start + 4 + length + 8 :]
+    if compression == 'zstd':
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    if compression == 'lz4':
+        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data))
+    return data if not compression else b''
+
+
+def _records(data: bytes, torn: bool = False) -> Iterator[tuple[int, memoryview]]:
+    """Return opcode and body of each; where the last may be torn, those before it."""
     view, place = memoryview(data), 0
     while place < len(view):
+        if torn and len(view) - place < _HEAD.size:
+            return
         opcode, length = _HEAD.unpack_from(view, place)
         place += _HEAD.size
         if length > len(view) - place:
+            if torn:
+                return
             raise EOFError('a record is longer than its chunk')
         yield opcode, view[place : place + length]
         place += length

@@ -234,6 +234,7 @@ class Bag:
     def _open(self, files: list[Path]) -> None:
         errors = []
         for file in files:
+            plain = file
             try:
                 plain = self._unpack_file(file) if file.suffix in _PACKED else file
                 if plain.suffix == '.mcap':
@@ -244,7 +245,7 @@ class Bag:
                 else:
                     raise BagError(f"{file} ends in '{file.suffix}', expected .mcap or .db3.")
             except BagError as error:
-                errors.append(str(error))
+                errors.append(str(error).replace(str(plain), str(file)))
             except OSError as error:
                 errors.append(f'{file} cannot be read: {error}.')
         if not self._files:
