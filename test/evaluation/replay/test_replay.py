@@ -155,9 +155,14 @@ def played(kit: Kit, track, folder, change) -> Loaded:
 
 def test_recorded_chunks_can_be_played_again(kit, track, tmp_path):
     loaded = played(kit, track, tmp_path, lambda actions: actions)
-    figures = compare(track, loaded, open_loop.answer(track, loaded, None))
-    assert figures['chunk_difference'] < 1e-9
-    assert not failed(figures)
+    answers = open_loop.answer(track, loaded, None)
+    for one in answers.predictions:
+        # Points that were due before the chunk arrived are those of the plan before it.
+        ahead = one.trajectory.stamp + one.trajectory.times > one.chunk.arrived
+        difference = one.trajectory.positions - one.chunk.trajectory.positions
+        assert ahead.sum() >= 10
+        assert np.abs(difference[ahead]).max() < 1e-9
+    assert not failed(compare(track, loaded, answers))
     found = shadow.replay(track, loaded, kit.safety, SCENE, Injection(), 7)
     assert not failed(found.figures)
 

@@ -18,6 +18,7 @@ from vla_ros.policies.base import chunk_seed
 from vla_ros.types import Array, Observation
 
 MOVES = 0.01  # [rad] root mean square of a joint's executed displacements; less is at rest
+TINY = 1e-9  # [rad] or [m]: less is no error
 SEED = 0  # of the answers that are compared with cameras exchanged
 
 
@@ -81,7 +82,7 @@ def _assigned(cost: Array, now: float) -> tuple[float, Array]:
     """Return the cost of now over that of the best assignment of rows to columns, and that."""
     rows, columns = linear_sum_assignment(cost)
     best = float(cost[rows, columns].sum())
-    return (float(now) / best if best > 0.0 else 1.0), columns
+    return (float(now) + TINY) / (best + TINY), columns
 
 
 def camera_order(track: Track, loaded: Loaded, answers: Answers) -> dict[str, Any]:
