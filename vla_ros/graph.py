@@ -282,6 +282,30 @@ def recorded(robot: RobotSpec) -> tuple[Topic, ...]:
     return next(p for p in processes(robot, simulated=True) if p.node == 'recorder').subscribes
 
 
+REPLAY_PARAMETERS = {'dry_run': True, 'use_sim_time': True}  # beside a recording that is played
+
+
+def replay_processes(robot: RobotSpec) -> tuple[Process, ...]:
+    """Return what runs beside a recording that is played: it commands nothing."""
+    return tuple(
+        p for p in processes(robot, simulated=False) if p.node in ('safety_filter', 'policy')
+    )
+
+
+def replay_arguments() -> tuple[Argument, ...]:
+    """Return the launch arguments of a recording that is played."""
+    names = ('bag', 'robot', 'policy', 'safety', 'scene', 'seed', 'speed_scale')
+    return tuple(ARGUMENTS[name] for name in names)
+
+
+def replayed(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return what is played: what those processes hear and none of them says."""
+    heard = replay_processes(robot)
+    said = {topic.name for p in heard for topic in p.publishes}
+    topics = {topic.name: topic for p in heard for topic in p.subscribes}
+    return tuple(topic for name, topic in topics.items() if name not in said)
+
+
 def full_name(topic: Topic, namespace: str = '') -> str:
     """Return the name of a topic in a namespace such as '/left'."""
     return topic.name if topic.name.startswith('/') else f'{namespace}/{topic.name}'
