@@ -115,9 +115,12 @@ def verb(
             progress.update(part, description=what, completed=share)
 
         found = play(runs, workers, done, tell)
-    table = Table('replay', *report.COLUMNS, 'verdict')
-    for run in found:
-        table.add_row(run.name, *report.cells(run), 'passed' if run.passed else 'FAILED')
+    heads = [name.replace(' ', '\n') for name in report.COLUMNS]
+    table = Table('', *heads, '', box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for number, run in enumerate(found, 1):
+        output.console.print(f'{number}  {run.name}', markup=False, soft_wrap=True)
+        word = 'passed' if run.passed else '[red]failed[/red]'
+        table.add_row(f'{number}', *report.cells(run), word)
     output.console.print(table)
     for run in found:
         for verdict in run.verdicts:

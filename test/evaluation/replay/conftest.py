@@ -9,8 +9,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from live import kit as make_kit
 from live import Kit, Live, play, START
+from live import kit as make_kit
 from recorded import write_bag
 
 from vla_ros import paths

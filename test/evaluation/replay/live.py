@@ -1,4 +1,4 @@
-"""A simulated arm behind the same pipeline: the live counterpart of a replay, and its recording."""
+"""A simulated arm behind the same pipeline: the live counterpart of a replay."""
 
 from __future__ import annotations
 

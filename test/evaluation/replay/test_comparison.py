@@ -17,7 +17,8 @@ from vla_ros.types import JointState, Observation, Trajectory
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
 NAMES = ROBOT.joint_names
-STEPS = 0.1 * np.arange(1, 9)
+STEPS = 0.1 * np.arange(1, 9)  # [s]
+STAMPS = np.arange(0.0, 5.9, 0.3)  # [s]
 
 
 def way(times):
@@ -35,7 +36,7 @@ def track():
     return Track('made', ROBOT, 0.0, 6.0, motion, lambda m: m, lambda cameras: iter(()))
 
 
-def predict(change=lambda positions, seen: positions, stamps=np.arange(0.0, 5.9, 0.3)):
+def predict(change=lambda positions, seen: positions, stamps=STAMPS):
     found = []
     for stamp in stamps:
         seen = JointState(float(stamp), way(stamp), np.zeros(8))
@@ -54,15 +55,16 @@ def test_errors_are_those_of_numpy_and_end_with_the_recording(track):
         return positions + noise[-1]
 
     found = errors(pairs(track, predict(change)), NAMES)
-    stamps = np.arange(0.0, 5.9, 0.3)
-    inside = (stamps[:, None] + STEPS) <= track.joints.stamps[-1]
+    inside = (STAMPS[:, None] + STEPS) <= track.joints.stamps[-1]
     kept = np.array(noise)[inside]
     assert found['points'] == inside.sum() < inside.size
     # Linear interpolation between 5 ms states: off by at most h^2 |a| / 8.
     assert found['action_mae'] == pytest.approx(np.abs(kept[:, :-1]).mean(), abs=1e-5)
     assert found['action_mse'] == pytest.approx((kept[:, :-1] ** 2).mean(), rel=1e-3)
     for j, name in enumerate(NAMES):
-        assert found['per_joint'][name]['mae'] == pytest.approx(np.abs(kept[:, j]).mean(), abs=1e-5)
+        assert found['per_joint'][name]['mae'] == pytest.approx(
+            np.abs(kept[:, j]).mean(), abs=1e-5
+        )
     for k, step in enumerate(found['per_step']):
         some = np.array(noise)[inside[:, k], k, :-1]
         assert step['mse'] == pytest.approx((some**2).mean(), rel=1e-3)
@@ -83,6 +85,7 @@ def test_a_perfect_prediction_has_no_error_and_no_sign_of_damage(track):
 
 def test_a_tool_that_is_off_by_a_joint_turn_is_off_by_its_lever(track):
     """Joint 1 turns about the base's z: a turn by a moves the tool by 2 r sin(a / 2)."""
+
     def change(positions, seen):
         return positions + 0.1 * (np.arange(8) == 0)
 

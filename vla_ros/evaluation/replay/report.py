@@ -21,16 +21,16 @@ figure { margin: 1.5rem 0 } figcaption { font-weight: 600 } img { max-width: 100
 
 # Column -> figure, factor and digits: what the tables show of a run.
 COLUMNS: dict[str, tuple[str, float, int]] = {
-    'observations': ('steps', 1.0, 0),
-    'joint error [mrad]': ('action_mae', 1e3, 1),
-    'tool error [mm]': ('tool_mm', 1.0, 1),
-    'gripper right [%]': ('gripper_accuracy', 1e2, 1),
-    'latency p50 [ms]': ('latency_ms.total.p50', 1.0, 0),
-    'chunk age p95 [ms]': ('chunk_age_ms.p95', 1.0, 0),
+    'asked': ('steps', 1.0, 0),
+    'joints [mrad]': ('action_mae', 1e3, 1),
+    'tool [mm]': ('tool_mm', 1.0, 1),
+    'gripper [%]': ('gripper_accuracy', 1e2, 1),
+    'latency [ms]': ('latency_ms.total.p50', 1.0, 0),
+    'age [ms]': ('chunk_age_ms.p95', 1.0, 0),
     'stall [s]': ('stall_seconds', 1.0, 2),
-    'intervened [%]': ('intervention_rate', 1e2, 1),
+    'acted [%]': ('intervention_rate', 1e2, 1),
     'seam ratio': ('seam_velocity_ratio', 1.0, 2),
-    'divergence [mm]': ('divergence.mean_mm', 1.0, 1),
+    'apart [mm]': ('divergence.mean_mm', 1.0, 1),
 }
 
 
