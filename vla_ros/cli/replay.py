@@ -80,6 +80,7 @@ def verb(
     latency. The same bag, seed and settings give the same numbers. Exit status 1: a figure is
     beyond its limit.
     """
+    from rich.markup import escape
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table
 
@@ -115,7 +116,7 @@ def verb(
             progress.update(part, description=what, completed=share)
 
         found = play(runs, workers, done, tell)
-    heads = [name.replace(' ', '\n') for name in report.COLUMNS]
+    heads = [escape(name.replace(' ', '\n')) for name in report.COLUMNS]
     table = Table('', *heads, '', box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for number, run in enumerate(found, 1):
         output.console.print(f'{number}  {run.name}', markup=False, soft_wrap=True)

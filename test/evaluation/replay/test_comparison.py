@@ -60,6 +60,10 @@ def test_errors_are_those_of_numpy_and_end_with_the_recording(track):
     assert found['points'] == inside.sum() < inside.size
     # Linear interpolation between 5 ms states: off by at most h^2 |a| / 8.
     assert found['action_mae'] == pytest.approx(np.abs(kept[:, :-1]).mean(), abs=1e-5)
+    still = way(STAMPS[:, None] + STEPS)[inside] - np.repeat(way(STAMPS)[:, None], 8, 1)[inside]
+    assert found['against_still'] == pytest.approx(
+        np.abs(kept[:, :-1]).mean() / np.abs(still[:, :-1]).mean(), rel=1e-3
+    )
     assert found['action_mse'] == pytest.approx((kept[:, :-1] ** 2).mean(), rel=1e-3)
     for j, name in enumerate(NAMES):
         assert found['per_joint'][name]['mae'] == pytest.approx(

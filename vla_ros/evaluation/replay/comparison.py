@@ -15,16 +15,23 @@ from vla_ros.kinematics import Kinematics
 from vla_ros.nodes.loading import Loaded
 from vla_ros.types import Array
 
+RESTS = 1e-3  # [rad] mean displacement below which the recorded arm was at rest
+
 
 def errors(both: Pairs, names: Sequence[str]) -> dict[str, Any]:
-    """Return mean absolute and squared errors: of all arm joints, of each, of each step."""
+    """Return mean absolute and squared errors: of all arm joints, of each, of each step.
+
+    `against_still` is the error over that of an arm that stays where it was observed.
+    """
     error = both.error
     known = ~np.isnan(error)
     if not known.any():
-        return {'points': 0, 'action_mae': None, 'action_mse': None, 'per_joint': {},
+        return {'points': 0, 'against_still': None, 'action_mae': None, 'action_mse': None, 'per_joint': {},
                 'per_step': []}  # fmt: skip
     arm = error[..., :-1]
+    still = np.nanmean(np.abs(both.executed - both.origin[:, None])[..., :-1])
     return {
+        'against_still': float(np.nanmean(np.abs(arm)) / still) if still > RESTS else None,
         'points': int(known[..., 0].sum()),
         'action_mae': float(np.nanmean(np.abs(arm))),
         'action_mse': float(np.nanmean(arm**2)),
