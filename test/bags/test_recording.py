@@ -85,7 +85,7 @@ def test_who_hears_does_not_wait_for_a_slow_disk(tmp_path):
         recording.hear(PICTURES, k, data, picture=True)
         longest = max(longest, time.perf_counter() - before)
     assert recording.progress().waiting <= 100_000
-    assert 'the disk is too slow' in recording.progress().trouble
+    assert 'too slow: dropped' in recording.progress().trouble
     writer.leave.set()
     done = recording.stop(LIMIT)
     assert longest < 0.5  # 180 messages that each waited for the disk would take for ever

@@ -65,9 +65,8 @@ def running(domain, tmp_path_factory):
                 client.listen(graph.DIAGNOSTICS, heard.append)
                 client.until(lambda: client.reports('task'), LIMIT, f'the simulator: {lines}')
                 client.until(
-                    lambda: sum('recorder' in s.name for m in heard for s in m.status) > 4,
-                    LIMIT, f'both recorders: {lines}',
-                )  # fmt: skip
+                    lambda: busy(heard) == {'raw', 'jpeg'}, LIMIT, f'both recorders: {lines}'
+                )
                 words = client.node.create_publisher(
                     interface(graph.INSTRUCTION.type), graph.INSTRUCTION.name,
                     profile(graph.INSTRUCTION.qos),
@@ -101,6 +100,16 @@ def running(domain, tmp_path_factory):
     return folder, sent, lines, output
 
 
+def busy(heard) -> set[str]:
+    """Return the bags that hold some seconds by what their recorders say."""
+    found = set()
+    for report in (s for m in heard for s in m.status if s.name == 'recorder'):
+        told = {pair.key: pair.value for pair in report.values}
+        if int(told['messages']) > 800:
+            found.add(Path(told['bag']).name)
+    return found
+
+
 @pytest.mark.parametrize('kind', ['raw', 'jpeg'])
 def test_everything_that_was_sent_is_there_once(running, kind):
     folder, sent, lines, _ = running
@@ -123,8 +132,10 @@ def test_everything_that_was_sent_is_there_once(running, kind):
 
 def test_pictures_are_those_of_the_simulator_or_close_to_them(running):
     """JPEG of a picture that is in the other bag without loss."""
-    folder, *_ = running
-    for name in PICTURES:
+    folder, _, lines, output = running
+    if 'too slow: dropped' in output + ''.join(lines):
+        pytest.skip('the machine is too busy to record two cameras twice')
+    for name in (f'/{topic}' for topic in PICTURES):
         with open_bag(folder / 'raw') as raw, open_bag(folder / 'jpeg') as jpeg:
             exact = {f.stamp: f.image for f in map(frame_of, raw.messages({name}))}
             close = {
@@ -132,7 +143,7 @@ def test_pictures_are_those_of_the_simulator_or_close_to_them(running):
             }
             assert name not in jpeg.topics
         both = exact.keys() & close.keys()
-        assert len(both) > 5
+        assert len(both) > 5, (sorted(exact), sorted(close))
         for stamp in both:
             difference = exact[stamp].astype(float) - close[stamp]
             assert exact[stamp].std() > 5.0, 'a picture of something'
@@ -167,11 +178,12 @@ def test_another_reader_decodes_every_message(running):
 def test_the_command_says_what_it_did(running):
     folder, _, _, output = running
     told = json.loads((folder / 'jpeg.json').read_text())
-    assert told['ok'] and told['dropped'] == {} and told['refused'] == {}
+    assert told['ok'] and told['refused'] == {}
+    assert told['dropped'].keys() <= {f'/{name}' for name in PICTURES}, 'pictures go first'
     with open_bag(folder / 'jpeg') as bag:
         assert told['messages'] == sum(topic.count for topic in bag.topics.values())
     assert told['bytes'] == sum(f.stat().st_size for f in (folder / 'jpeg').glob('*.mcap'))
-    assert '0 dropped' in output and 'jpeg' in output
+    assert f'{sum(told["dropped"].values())} dropped' in output and 'jpeg' in output
 
 
 def test_a_name_that_is_none_says_so(domain, tmp_path):

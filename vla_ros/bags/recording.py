@@ -27,7 +27,7 @@ class Progress:
     messages: int
     bytes: int  # of the file
     waiting: int  # [byte] for the disk
-    dropped: Mapping[str, int]  # topic -> messages for which the disk was too slow
+    dropped: Mapping[str, int]  # topic -> messages that could not be written in time
     refused: Mapping[str, str]  # topic -> why it is not recorded
     ended: str  # why it ended by itself; empty: it did not
 
@@ -38,7 +38,7 @@ class Progress:
             return self.ended
         if self.dropped:
             listed = ', '.join(f'{count} of {name}' for name, count in self.dropped.items())
-            return f'the disk is too slow: dropped {listed}.'
+            return f'disk or processor are too slow: dropped {listed}.'
         return ' '.join(f'{name} is not recorded: {why}' for name, why in self.refused.items())
 
 

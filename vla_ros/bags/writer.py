@@ -12,7 +12,6 @@ import resource
 from types import TracebackType
 from typing import Any
 
-from mcap.writer import CompressionType, Writer
 from rosbags.interfaces import Qos as BagQos
 from rosbags.interfaces import QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2.metadata import dump_qos_v9
@@ -20,11 +19,11 @@ from ruamel.yaml import YAML
 
 from vla_ros.bags.definitions import digest, installed
 from vla_ros.bags.mcap_file import OURS
+from vla_ros.bags.mcap_writer import McapWriter
 from vla_ros.errors import BagError, BagFullError
 from vla_ros.graph import Qos
 
 VERSION = 9  # of metadata.yaml: Kilted's
-CHUNK = 4 << 20  # [byte] before compression; `flush` ends one sooner
 RESERVE = 32 << 20  # [byte] of the disk that stay free: the last chunk and the index fit in
 _FOREVER = QosTime(9223372036, 854775807)
 
@@ -72,7 +71,6 @@ class BagWriter:
         self._schemas: dict[str, tuple[int, str]] = {}
         self._first: int | None = None  # [ns]
         self._last = 0  # [ns]
-        self._pending = 0  # [byte] in the chunk that is not written yet
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
@@ -80,11 +78,18 @@ class BagWriter:
             self._stream = self.file.open('xb')
         except OSError as error:
             raise BagError(f'{folder} cannot be written: {error.strerror}.') from error
-        self._writer = Writer(self._stream, chunk_size=CHUNK, compression=CompressionType.ZSTD)
-        self._guard(0)
-        self._writer.start(profile='ros2', library='vla_ros')
-        self._writer.add_metadata(OURS, dict(metadata))
-        self._stream.flush()
+        try:
+            self._guard(0)
+        except BagFullError:
+            self._stream.close()
+            self.file.unlink()
+            raise
+        try:
+            self._writer = McapWriter(self._stream, 'ros2', 'vla_ros')
+            self._writer.add_metadata(OURS, metadata)
+            self.flush()
+        except OSError as error:
+            raise self._failed(error) from error
 
     def __enter__(self) -> BagWriter:
         return self
@@ -129,11 +134,10 @@ class BagWriter:
         self._guard(len(data))
         try:
             known = self._topics.get(topic) or self._add(topic, kind, qos)
-            self._writer.add_message(known.channel, time, data, time, known.count & 0xFFFFFFFF)
+            self._writer.add_message(known.channel, time, data)
         except OSError as error:
             raise self._failed(error) from error
         known.count += 1
-        self._pending = self._pending + len(data) if self._pending < CHUNK else len(data)
         self._first = time if self._first is None else min(self._first, time)
         self._last = max(self._last, time)
 
@@ -145,10 +149,8 @@ class BagWriter:
         """
         try:
             self._writer.flush()
-            self._stream.flush()
         except OSError as error:
             raise self._failed(error) from error
-        self._pending = 0
 
     def close(self) -> None:
         """Write the rest, the index and metadata.yaml; may be called twice.
@@ -162,7 +164,6 @@ class BagWriter:
             text = _yaml(self._information())
             self._writer.add_metadata('rosbag2', {'serialized_metadata': text})
             self._writer.finish()
-            self._stream.flush()
             os.fsync(self._stream.fileno())
             self._stream.close()
             whole = _yaml({'rosbag2_bagfile_information': self._information()})
@@ -175,12 +176,12 @@ class BagWriter:
     def _add(self, topic: str, kind: str, qos: Qos) -> _Topic:
         if kind not in self._schemas:
             text = self._define(kind)
-            number = self._writer.register_schema(kind, 'ros2msg', text.encode())
+            number = self._writer.add_schema(kind, 'ros2msg', text.encode())
             self._schemas[kind] = number, digest(kind, text)
         schema, hashed = self._schemas[kind]
         offered = [_offered(qos)]
         profile = _yaml(dump_qos_v9(offered))
-        channel = self._writer.register_channel(
+        channel = self._writer.add_channel(
             topic, 'cdr', schema, {'offered_qos_profiles': profile, 'topic_type_hash': hashed}
         )
         self._topics[topic] = _Topic(channel, kind, offered, hashed)
@@ -189,15 +190,13 @@ class BagWriter:
     def _guard(self, more: int) -> None:
         """Refuse what would not leave room for the chunk in work and for the index."""
         here = self._stream.tell()
+        pending = self._writer.pending if here else 0  # of the chunk in work
         disk = os.statvfs(self.folder)
         room = disk.f_bavail * disk.f_frsize
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
         if limit != resource.RLIM_INFINITY:
             room = min(room, limit - here)
-        if room - self._pending - more < self._reserve:
-            if not self._topics and here == 0:
-                self._stream.close()
-                self.file.unlink()
+        if room - pending - more < self._reserve:
             raise BagFullError(
                 f'{self.folder}: {max(room, 0) >> 20} MiB are left on the disk, of which '
                 f'{self._reserve >> 20} MiB are kept free; the recording ends here. Make room, '

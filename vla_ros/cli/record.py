@@ -39,17 +39,15 @@ def verb(out: Path | None, images: str, output: Output, **arguments: str | bool)
 
     `ros2 bag play` and every other reader of rosbag2 take it; `vla replay` judges a policy by it.
     """
-    from rclpy.parameter import Parameter
-
     from vla_ros.nodes.bag_recorder import BagRecorder
     from vla_ros.ros.node import run
+    from vla_ros.ros.parameters import overrides
 
     given = {**arguments, 'images': images, 'bag': str(out or '')}
     nodes: list[BagRecorder] = []
 
     def make() -> BagRecorder:
-        overrides = [Parameter(name, value=value) for name, value in given.items()]
-        nodes.append(BagRecorder(parameter_overrides=overrides))
+        nodes.append(BagRecorder(parameter_overrides=overrides(given)))
         return nodes[0]
 
     done = threading.Event()
@@ -60,7 +58,8 @@ def verb(out: Path | None, images: str, output: Output, **arguments: str | bool)
     finally:
         done.set()
         watcher.join()
-    progress = nodes[0].progress if nodes else None
+    # A node that lives until the interpreter ends is woken by DDS in the middle of that end.
+    progress = nodes.pop().progress if nodes else None
     if progress is None:
         raise SystemExit(status or 1)
     output.write(
@@ -93,6 +92,7 @@ def _watch(nodes: list[Any], done: threading.Event, console: Any) -> None:
             status.update(f'recording {progress.folder}: {_line(progress)} (Ctrl-C ends it)')
             if progress.ended and nodes[0].fatal is None:
                 nodes[0].die(BagError(progress.ended))
+                return
 
 
 def _line(progress: Progress) -> str:

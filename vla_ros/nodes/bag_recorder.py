@@ -81,6 +81,7 @@ class BagRecorder(Node):
         assert self._recording is not None
         self.destroy_timer(self._timer)
         for end in self._ends:
+            _drain(end)
             self.destroy_subscription(end)
         self.progress = self._recording.stop(END)
         self._recording = None
@@ -173,6 +174,16 @@ class Twice:
             return False
         self._single[way].append(data)
         return True
+
+
+def _drain(subscription: Any) -> None:
+    """Hear what has arrived and waits for its turn, which a spinning executor would have heard."""
+    with subscription.handle:
+        for _ in range(DEPTH):
+            taken = subscription.handle.take_message(subscription.msg_type, True)
+            if taken is None:
+                return
+            subscription.callback(taken[0])
 
 
 def _unchanged(message: Waiting) -> Waiting:
