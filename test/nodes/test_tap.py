@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from vla_ros.nodes.tap import LATE, lost, Seen
+from vla_ros.nodes.tap import costs, LATE, lost, Seen
+from vla_ros.types import Provenance
 
 START = 1_790_000_000.0  # [s]
 
@@ -62,3 +63,20 @@ def test_a_stream_that_dies_or_never_lived_is_lost(before):
     ended = 29 / 30 if before else 0.5 - LATE
     expected = np.sum((captured > START + ended + 1e-6) & (captured <= last.stamp - LATE))
     assert lost(captured, first, last) == expected > 80
+
+
+@given(st.lists(st.floats(0.0, 0.2), min_size=7, max_size=7))
+def test_what_a_chunk_costs_is_what_is_left_beside_drawing_waiting_and_inference(times):
+    capture, transport, wait, preprocess, inference, decode, publish = times
+    drawn = START + capture
+    timings = {
+        'transport': capture + transport, 'frame_wait': wait, 'preprocess': preprocess,
+        'inference': inference, 'decode': decode,
+    }  # fmt: skip
+    chunk = Provenance('reach', 1, 0, {}, {}, 0, timings)
+    published = drawn + sum(times[1:])
+    cost = costs(START, drawn, published, chunk)
+    expected = transport + preprocess + decode + publish
+    assert cost['overhead'] == pytest.approx(expected, abs=1e-5)  # stamps are floats since 1970
+    assert cost['transport'] == pytest.approx(transport, abs=1e-5)
+    assert cost['frame_to_trajectory'] == pytest.approx(sum(times[1:]), abs=1e-5)

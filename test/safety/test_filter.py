@@ -314,7 +314,7 @@ def test_an_arm_that_lags_along_its_path_is_not_lost(bench):
 
 def test_the_reference_waits_for_an_arm_that_has_not_moved_yet(bench):
     start = bench.q.copy()
-    for second in range(4):  # new plans keep coming, as from a policy
+    for _ in range(4):  # new plans keep coming, as from a policy
         bench.goal(0.8, seconds=1.0)
         for _ in range(200):
             bench.tick(state=JointState(bench.now, start, np.zeros(8)))
@@ -324,6 +324,17 @@ def test_the_reference_waits_for_an_arm_that_has_not_moved_yet(bench):
     bench.goal(0.8, seconds=1.0)
     bench.run(100)
     assert bench.result.level <= Level.S1_FILTERED and bench.speed > 0.1
+
+
+def test_an_arm_that_was_seen_to_follow_is_not_asked_again_where_it_began(bench):
+    past = [bench.q.copy()]
+    for offset in (0.1, -0.1, 0.1, -0.1):  # to and fro through the start, 25 ms behind
+        bench.goal(offset, seconds=0.5)
+        for _ in range(120):
+            lagging = past[max(0, len(past) - 5)]
+            bench.tick(state=JointState(bench.now, lagging, np.zeros(8)))
+            past.append(bench.q.copy())
+            assert bench.result.reason != 'arm_stays'
 
 
 @pytest.mark.parametrize('now', [3600.0, -3600.0, 0.2, -0.2, np.nan])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,8 @@ class Codec:
         Raises:
             PolicyError: The joint state is not finite or not of this robot.
         """
-        values = self._values(joints.position)
+        kinds = {part.kind for part in self.policy.state}
+        values = self._values(joints.position, kinds - {'joint_velocity'})
         values['joint_velocity'] = joints.velocity[:-1]
         parts = [slices.written(part, values[part.kind]) for part in self.policy.state]
         vector = np.concatenate([np.empty(0), *parts])
@@ -138,7 +139,7 @@ class Codec:
             if kind == 'gripper':
                 opening = np.clip(values[:, 0], 0.0, 1.0)
                 if part.binary:
-                    opening = snapped(opening, self._values(start)['gripper'][0] > 0.5)
+                    opening = snapped(opening, self._values(start, (kind,))['gripper'][0] > 0.5)
                 positions[:, -1] = self._finger(opening)
             elif kind == 'joint_position':
                 positions[:, :-1] = values
@@ -215,26 +216,29 @@ class Codec:
 
     def _anchors(self, position: Array) -> list[Array]:
         """Return where the robot is, as the absolute action of each slice (C,)."""
-        values = self._values(position)
-        return [values[part.absolute_kind] for part in self.policy.action]
+        kinds = [part.absolute_kind for part in self.policy.action]
+        values = self._values(position, kinds)
+        return [values[kind] for kind in kinds]
 
-    def _values(self, position: Array) -> dict[str, Array]:
+    def _values(self, position: Array, kinds: Collection[str]) -> dict[str, Array]:
+        """Return where the robot is (C,) by each kind, as `slices.COLUMNS` has it."""
         names = self.robot.joint_names
         if position.shape != (len(names),) or not np.isfinite(position).all():
             raise PolicyError(
                 f'joint state has positions {position}, expected {len(names)} finite ones: '
                 f'{", ".join(names)}.'
             )
-        arm = position[:-1]
-        gripper = self.robot.gripper
-        opening = (position[-1] - gripper.closed) / (gripper.open - gripper.closed)
-        turn, place = self.kinematics.fk(arm)
-        return {
-            'tool_position': place,
-            'tool_pose': np.append(place, Rotation.from_matrix(turn).as_quat()),
-            'joint_position': arm,
-            'gripper': np.array([opening]),
-        }
+        arm, gripper = position[:-1], self.robot.gripper
+        values = {'joint_position': arm}
+        if 'gripper' in kinds:
+            opening = (position[-1] - gripper.closed) / (gripper.open - gripper.closed)
+            values['gripper'] = np.array([opening])
+        if 'tool_pose' in kinds or 'tool_position' in kinds:
+            turn, values['tool_position'] = self.kinematics.fk(arm)
+        if 'tool_pose' in kinds:
+            quaternion = Rotation.from_matrix(turn).as_quat()
+            values['tool_pose'] = np.append(values['tool_position'], quaternion)
+        return values
 
     def _finger(self, opening: Array) -> Array:
         gripper = self.robot.gripper

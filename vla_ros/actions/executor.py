@@ -10,14 +10,14 @@ import numpy as np
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.horizon import Delay, execution_horizon
 from vla_ros.actions.strategies import make_strategy
-from vla_ros.actions.strategies.base import apart, FUZZ, Laid
+from vla_ros.actions.strategies.base import apart, Laid
 from vla_ros.actions.strategies.bid import BID
+from vla_ros.actions.way import FUZZ, Way
 from vla_ros.errors import RobotPolicyMismatch
 from vla_ros.types import ActionChunk, Array, ChunkPrefix, JointState, Trajectory
 
 END = 0.05  # [steps] before the end of a plan that is to be walked whole
 ANSWERS = 100  # answers of the policy that are remembered, for ensembles
-HISTORY = 500  # points of the executed way: more than a second at 200 Hz
 
 
 class Sent(NamedTuple):
@@ -67,7 +67,7 @@ class Executor:
         self._plan: Laid | None = None  # what was sent last
         self._begun = 0.0  # [s] Phi at the observation of that
         self._answers: deque[Laid] = deque(maxlen=ANSWERS)
-        self._way: deque[tuple[float, Array]] = deque(maxlen=HISTORY)
+        self._way = Way()
 
     @property
     def samples(self) -> int:
@@ -106,11 +106,7 @@ class Executor:
 
     def executed(self, phi: float, reference: Array) -> None:
         """Note where the filter's reference (n,) is [rad], [m] at plan time `phi` [s]."""
-        if self._way and phi < self._way[-1][0] - FUZZ:
-            self._way.clear()  # the clock began anew
-        elif self._way and phi <= self._way[-1][0] + FUZZ:
-            self._way.pop()  # the clock stands: where the arm is now counts
-        self._way.append((phi, reference))
+        self._way.add(phi, reference)
 
     def due(self, phi: float) -> bool:
         """Say whether the next observation is to be answered at plan time `phi` [s].
@@ -135,7 +131,7 @@ class Executor:
             return None
         actions = self._plan.at(known, self._held)
         for k in range(int(np.searchsorted(known, phi + FUZZ, side='right')) if self._way else 0):
-            actions[k] = self.codec.action(self._reference(known[k]))
+            actions[k] = self.codec.action(self._way.at(known[k]))
         guidance = getattr(self.strategy, 'guidance', None)
         return ChunkPrefix(actions, self._reckoned, self.horizon, guidance)
 
@@ -166,7 +162,7 @@ class Executor:
         count = min(spec.replan_steps, len(due)) if self.strategy.waits else len(due)
         # From where the arm was told to be: where it was lags behind, and a redundant arm would
         # answer the same actions with other joints than the chunk before.
-        start = self._reference(begun) if self._way else joints.position
+        start = self._way.at(begun) if self._way else joints.position
         trajectory = self.codec.path(actions[:count], start, answers[0].stamp)
         self.delay.add(max(phi - begun, 0.0) / spec.step)
         mismatch = self._mismatch(new, phi)
@@ -177,12 +173,6 @@ class Executor:
     def _steps(self, begun: float, count: int) -> Array:
         """Return when the steps of a chunk are due (T,), of one observed at Phi = `begun`."""
         return begun + self._spec.step * np.arange(1, count + 1, dtype=np.float64)
-
-    def _reference(self, phi: float) -> Array:
-        """Return where the filter's reference (n,) was at plan time `phi` [s]."""
-        phis = np.array([at for at, _ in self._way])
-        joints = np.array([q for _, q in self._way])
-        return np.array([np.interp(phi, phis, column) for column in joints.T])
 
     def _mismatch(self, new: Laid, phi: float) -> Array:
         after = new.due[new.due > phi][:1]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from vla_ros.errors import ShapeError
 from vla_ros.messages.basics import time_from_msg
 from vla_ros.messages.twin import Twin
 from vla_ros.status import (
@@ -14,7 +17,7 @@ from vla_ros.status import (
     SourceStatus,
     TaskStatus,
 )
-from vla_ros.types import Provenance
+from vla_ros.types import Array, ChunkPrefix, Guidance, Provenance
 
 STAGES = ('transport', 'frame_wait', 'preprocess', 'inference', 'decode')
 _PERCENTILES = (
@@ -58,14 +61,42 @@ def task_status_from_msg(msg: Any) -> TaskStatus:
 
 
 def provenance_from_msg(msg: Any) -> Provenance:
-    """Return where a chunk came from."""
+    """Return where a chunk came from.
+
+    Raises:
+        ShapeError: Actions or prefix are not whole rows.
+    """
     names = msg.input_names
     return Provenance(
         instruction=msg.instruction,
         instruction_id=msg.instruction_id,
         seed=msg.seed,
         input_stamps=dict(zip(names, (time_from_msg(t) for t in msg.input_stamps))),
-        input_ages=dict(zip(names, msg.input_ages)),
+        input_ages=dict(zip(names, (float(age) for age in msg.input_ages))),
         delay_steps=msg.delay_steps,
         timings={name: getattr(msg, f'{name}_s') for name in STAGES},
+        policy=msg.policy,
+        instruction_seed=msg.instruction_seed,
+        inference=msg.inference,
+        actions=_table(msg.actions, msg.action_size),
+        prefix=_prefix(msg),
     )
+
+
+def _table(values: Any, columns: int) -> Array:
+    """Return rows of so many columns, as they were flattened."""
+    flat = np.array(values, dtype=np.float64)
+    rows = len(flat) // columns if columns else 0
+    if rows * columns != len(flat):
+        raise ShapeError(f'{len(flat)} values are not rows of {columns} columns.')
+    return flat.reshape(rows, columns)
+
+
+def _prefix(msg: Any) -> ChunkPrefix | None:
+    if not msg.prefix_size:
+        return None
+    guidance = None
+    if msg.guidance_jacobian:
+        guidance = Guidance(msg.guidance_jacobian, msg.guidance_schedule, msg.guidance_limit)
+    actions = _table(msg.prefix, msg.prefix_size)
+    return ChunkPrefix(actions, msg.prefix_delay, msg.prefix_horizon, guidance)

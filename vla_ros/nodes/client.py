@@ -133,8 +133,11 @@ class Client:
         self._action.destroy()
         self.node.destroy_node()
 
-    def listen(self, topic: graph.Topic, callback: Callable[[Any], None]) -> None:
-        """Subscribe to a further topic; the callback runs in the client's thread."""
+    def listen(self, topic: graph.Topic, callback: Callable[..., None]) -> None:
+        """Subscribe to a further topic; the callback runs in the client's thread.
+
+        One of two arguments gets the message and rclpy's account of it.
+        """
         self.node.create_subscription(
             interface(topic.type), topic.name, callback, profile(topic.qos)
         )

@@ -1,4 +1,4 @@
-"""What `vla bench pipeline` hears: frames, plans, ticks."""
+"""What `vla bench pipeline` hears: frames, chunks, plans, ticks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from vla_ros.nodes.client import Client
 from vla_ros.robot import RobotSpec
 from vla_ros.ros import convert
 from vla_ros.status import PolicyStatus, SafetyStatus
+from vla_ros.types import Provenance
 
 PERCENTILES = {'p50': 50, 'p95': 95, 'p99': 99}
 DEPTH = 100  # camera_infos that wait while this process is busy: a lost one is a lost count
@@ -36,6 +37,25 @@ class Seen(NamedTuple):
         return self.stamp - min(self.age, LATE)
 
 
+def costs(stamp: float, drawn: float, published: float, chunk: Provenance) -> dict[str, float]:
+    """Return where the time of one chunk went [s].
+
+    Args:
+        stamp: Of the oldest picture used [s].
+        drawn: When that picture was about to be published [s].
+        published: When the chunk was [s].
+        chunk: What its node says of it.
+    """
+    said, capture, total = chunk.timings, drawn - stamp, published - stamp
+    return {
+        'capture': capture,
+        'transport': said['transport'] - capture,
+        **{stage: said[stage] for stage in ('frame_wait', 'preprocess', 'inference')},
+        'overhead': total - capture - said['frame_wait'] - said['inference'],
+        'frame_to_trajectory': total - capture,
+    }
+
+
 def lost(captured: Iterable[float], first: Seen, last: Seen) -> int:
     """Return how many pictures did not reach the policy between two of its reports.
 
@@ -54,7 +74,8 @@ def lost(captured: Iterable[float], first: Seen, last: Seen) -> int:
 class Tap:
     """Listens between `begin` and `end`.
 
-    Published pictures are counted by their camera_info, which is small and so not lost. The
+    Published pictures are counted by their camera_info, which is small and so not lost, and is
+    sent just before the picture, when this has been drawn: drawing is no part of the chain. The
     delay from a trajectory to its use is read off the execution state, 20 ms apart.
     """
 
@@ -62,6 +83,8 @@ class Tap:
         """Subscribe."""
         self._client = client
         self._infos: dict[str, list[float]] = {camera.name: [] for camera in robot.cameras}
+        self._drawn: dict[float, float] = {}  # stamp of a picture -> [s] its info was published
+        self._costs: list[dict[str, float]] = []  # of each chunk [s]
         self._sent: dict[float, float] = {}  # stamp of a trajectory -> [s] heard, monotonic
         self._used: list[float] = []  # [s] from hearing it to its use
         self._from: tuple[PolicyStatus, SafetyStatus] | None = None
@@ -70,6 +93,7 @@ class Tap:
             deep = replace(info, qos=replace(info.qos, depth=DEPTH))
             client.listen(deep, self._count(self._infos[camera.name]))
         client.listen(graph.TRAJECTORY, self._on_trajectory)
+        client.listen(graph.CHUNK, self._on_chunk)
         client.listen(graph.EXECUTION_STATE, self._on_execution)
 
     def begin(self, timeout: float) -> None:
@@ -79,6 +103,7 @@ class Tap:
             lambda: self._client.policy is not before, timeout, 'a report of the policy'
         )
         self._used.clear()
+        self._costs.clear()
         self._from = self._reports()
 
     def end(self, timeout: float) -> dict[str, Any]:
@@ -100,17 +125,16 @@ class Tap:
             received[name] = source1.received - source0.received
             superseded[name] = source1.superseded - source0.superseded
             missed[name] = lost(tuple(stamps), first, last)
-        own = zip(policy1.transport, policy1.preprocess, policy1.publish)
+        if not self._costs:
+            raise NodeError(f'the policy published no chunk: {policy1.message}.')
+        stages = {
+            f'{stage}_ms': _percentiles([cost[stage] for cost in self._costs])
+            for stage in self._costs[0]
+        }
         return {
-            'transport_ms': _named([1e3 * v for v in policy1.transport]),
-            'frame_wait_ms': _named([1e3 * v for v in policy1.frame_wait]),
-            'inference_ms': _named([1e3 * v for v in policy1.inference]),
-            'overhead_ms': _named([1e3 * sum(stages) for stages in own]),
-            'frame_to_trajectory_ms': _named([1e3 * v for v in policy1.total]),
-            'filter_ms': _named([1e3 * v for v in policy1.filter]),
-            'trajectory_to_command_ms': _named(
-                1e3 * np.percentile(self._used or [np.nan], list(PERCENTILES.values()))
-            ),
+            **stages,
+            'filter_ms': {n: 1e3 * v for n, v in zip(PERCENTILES, policy1.filter)},
+            'trajectory_to_command_ms': _percentiles(self._used or [np.nan]),
             'control_ticks': ticks,
             'missed_ticks': safety1.missed_ticks - safety0.missed_ticks,
             'missed_share': (safety1.missed_ticks - safety0.missed_ticks) / max(ticks, 1),
@@ -127,11 +151,24 @@ class Tap:
         assert safety
         return policy, safety
 
-    def _count(self, stamps: list[float]) -> Callable[[Any], None]:
-        return lambda msg: stamps.append(convert.time_from_msg(msg.header.stamp))
+    def _count(self, stamps: list[float]) -> Callable[..., None]:
+        def count(msg: Any, info: dict[str, int]) -> None:
+            stamp = convert.time_from_msg(msg.header.stamp)
+            stamps.append(stamp)
+            # Of two cameras drawn for one instant the later one counts, as in the node.
+            self._drawn[stamp] = 1e-9 * info['source_timestamp']
+
+        return count
 
     def _on_trajectory(self, msg: Any) -> None:
         self._sent[convert.time_from_msg(msg.header.stamp)] = time.monotonic()
+
+    def _on_chunk(self, msg: Any, info: dict[str, int]) -> None:
+        stamp = convert.time_from_msg(msg.header.stamp)
+        if stamp in self._drawn:
+            published = 1e-9 * info['source_timestamp']
+            chunk = convert.provenance_from_msg(msg)
+            self._costs.append(costs(stamp, self._drawn[stamp], published, chunk))
 
     def _on_execution(self, msg: Any) -> None:
         plan = convert.execution_state_from_msg(msg).accepted_plan
@@ -143,5 +180,6 @@ def _reached(stamps: list[float], time: float) -> bool:
     return bool(stamps) and stamps[-1] >= time - ROUNDING
 
 
-def _named(values: Any) -> dict[str, float]:
+def _percentiles(seconds: list[float]) -> dict[str, float]:
+    values = 1e3 * np.percentile(seconds, list(PERCENTILES.values()))
     return {name: float(value) for name, value in zip(PERCENTILES, values)}

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 
 from vla_ros import paths
-from vla_ros.actions.strategies.base import FUZZ
+from vla_ros.actions.way import FUZZ
 from vla_ros.errors import PolicyError
 from vla_ros.policies.double import Double
 from vla_ros.robot import RobotSpec

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_ros.actions.strategies.base import FUZZ, mix
+from vla_ros.actions.strategies.base import mix
+from vla_ros.actions.way import FUZZ
 from vla_ros.errors import ConfigError
 from vla_ros.policies.double import Double
 from vla_ros.robot import RobotSpec

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_ros.actions.curve import cubics_of, spline_slopes
+from vla_ros.actions.way import FUZZ
 from vla_ros.errors import ShapeError
 from vla_ros.rotation import between, mean, slerp, turned
 from vla_ros.types import Array, frozen
 
-# Plan times that are nearer than this are one instant: stamps are float seconds since 1970, which
-# are 2e-7 s apart, and a held channel would otherwise read the step before.
-FUZZ = 1e-6  # [s]
+# Plan times that are nearer than FUZZ are one instant: a held channel would otherwise read the
+# step before.
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from vla_ros.messages.twin import Twin
 from vla_ros.ros.convert.basics import header, time_to_msg
 from vla_ros.ros.convert.joints import doubles
 from vla_ros.status import ExecutionState, PolicyStatus, SafetyStatus, TaskStatus
-from vla_ros.types import Provenance
+from vla_ros.types import ChunkPrefix, Provenance
 
 _LEVELS = (DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
 
@@ -92,8 +92,34 @@ def provenance_to_msg(
         delay_steps=provenance.delay_steps,
         step_s=step,
         horizon=horizon,
+        policy=provenance.policy,
+        instruction_seed=provenance.instruction_seed,
+        inference=provenance.inference,
+        action_size=provenance.actions.shape[1],
+        actions=doubles(provenance.actions),
+        **_prefix(provenance.prefix),
         **stages,
     )
+
+
+def _prefix(prefix: ChunkPrefix | None) -> dict[str, Any]:
+    """Return the fields that hold a prefix and how it guides the sampler."""
+    if prefix is None:
+        return {}
+    found = {
+        'prefix_size': prefix.actions.shape[1],
+        'prefix': doubles(prefix.actions),
+        'prefix_delay': prefix.delay,
+        'prefix_horizon': prefix.horizon,
+    }
+    guidance = prefix.guidance
+    if guidance is not None:
+        found |= {
+            'guidance_jacobian': guidance.jacobian,
+            'guidance_schedule': guidance.schedule,
+            'guidance_limit': guidance.limit,
+        }
+    return found
 
 
 def diagnostics_to_msg(
