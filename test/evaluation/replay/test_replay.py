@@ -65,15 +65,13 @@ def test_a_bag_says_what_was_recorded(track, recorded):
 
 
 def test_the_policy_that_drove_the_arm_reproduces_its_chunks(undamaged):
-    answers, figures = undamaged
+    _, figures = undamaged
     assert figures['compared_chunks'] == figures['recorded_chunks'] > 10
     assert figures['chunk_difference'] < 1e-5
-    assert not answers.notes
 
 
-def test_another_seed_is_told_and_gives_other_chunks(kit, track):
+def test_another_seed_gives_other_chunks(kit, track):
     answers = open_loop.answer(track, kit.loaded, 8)
-    assert 'seed' in answers.notes[0]
     assert compare(track, kit.loaded, answers)['chunk_difference'] > 1e-5
 
 

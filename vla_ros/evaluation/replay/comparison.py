@@ -26,8 +26,8 @@ def errors(both: Pairs, names: Sequence[str]) -> dict[str, Any]:
     error = both.error
     known = ~np.isnan(error)
     if not known.any():
-        return {'points': 0, 'against_still': None, 'action_mae': None, 'action_mse': None, 'per_joint': {},
-                'per_step': []}  # fmt: skip
+        nothing = dict.fromkeys(('against_still', 'action_mae', 'action_mse'))
+        return {'points': 0, **nothing, 'per_joint': {}, 'per_step': []}
     arm = error[..., :-1]
     still = np.nanmean(np.abs(both.executed - both.origin[:, None])[..., :-1])
     return {

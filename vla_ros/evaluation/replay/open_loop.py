@@ -22,10 +22,9 @@ from vla_ros.nodes.loading import Loaded
 from vla_ros.nodes.observation import Assembled, Assembler, interpolate, JOINTS
 from vla_ros.nodes.session import Session
 from vla_ros.policies.base import chunk_seed
-from vla_ros.types import ChunkPrefix, Frame, JointState, Observation, Trajectory
+from vla_ros.types import Frame, JointState, Observation, Trajectory
 
-SEARCH = 1000  # inferences of an instruction among which its first recorded seed is looked for
-AHEAD = 8  # the same, of each one after it
+AHEAD = 1000  # inferences of an instruction that are made up for at most
 WORST = 3  # observations that are kept for their error
 WINDOW = 64  # joint states around a stamp that are looked at
 
@@ -57,7 +56,6 @@ class Answers:
     worst: list[tuple[float, Observation]]  # [rad] mean error, with pictures; the largest first
     model_seconds: float  # [s] of wall time inside the policy
     wall_seconds: float  # [s] in all
-    notes: list[str]
 
 
 def answer(
@@ -72,7 +70,7 @@ def answer(
     Args:
         track: The recording.
         loaded: The policy.
-        seed: Of the policy side; None: that of the recording, else 0.
+        seed: Of the policy side; None: as the chunks were drawn, else 0.
         keep: How many observations are kept with their pictures, evenly spread over time.
         progress: Called with the share that is done, 0 to 1.
 
@@ -83,9 +81,8 @@ def answer(
     cameras = {image.camera for image in loaded.policy.spec.images}
     recorded = [chunk for chunk in track.chunks if _answers(chunk, cameras)]
     questions = _recorded(track, cameras, recorded) if recorded else _asked(track, loaded)
-    known = seed if seed is not None else track.seed
-    asker = _Asker(track, loaded, known or 0)
-    answers = Answers([], [], [], 0.0, 0.0, [])
+    asker = _Asker(track, loaded, seed)
+    answers = Answers([], [], [], 0.0, 0.0)
     every = track.seconds / max(keep, 1)
     begin = perf_counter()
     for question in questions:
@@ -99,11 +96,6 @@ def answer(
             answers.kept.append(question.observation)
         progress((question.observation.stamp - track.start) / max(track.seconds, 1e-9))
     answers.wall_seconds = perf_counter() - begin
-    if asker.foreign:
-        answers.notes.append(
-            f'{asker.foreign} recorded chunks were drawn with other seeds than '
-            f'{known or 0} gives: name the seed of the recorded policy node with --seed.'
-        )
     return answers
 
 
@@ -210,13 +202,13 @@ def _moments(track: Track, cameras: list[str], assembler: Assembler) -> Iterator
 class _Asker:
     """Puts questions to a policy as the policy side would, with the plan as it was recorded."""
 
-    def __init__(self, track: Track, loaded: Loaded, seed: int) -> None:
+    def __init__(self, track: Track, loaded: Loaded, seed: int | None) -> None:
         self._policy, self._executor = loaded.policy, loaded.executor
         self._track, self._seed = track, seed
         self._session = Session(loaded.policy.spec)
         self._heard = 0  # execution states
-        self._number, self._text, self._index = 0, '', 0
-        self.foreign = 0  # recorded seeds that the seed does not give
+        self._number, self._index = 0, 0
+        self._instruction = (0, '')
         self._executor.reset()
         self._executor.delay.reset()
 
@@ -227,9 +219,9 @@ class _Asker:
         seen = Observation(obs.stamp, {}, obs.joints, obs.instruction)
         arrived = chunk.arrived if chunk else obs.stamp
         try:
-            prefix = chunk.prefix if chunk else None
-            if chunk is not None and prefix is None:
-                prefix = self._prefix(obs.stamp, chunk)
+            origin = chunk.provenance if chunk else None
+            own = origin is not None and origin.policy == self._policy.spec.name
+            prefix = origin.prefix if origin is not None and own else None
             self._index += 1
             answers = [self._policy.infer(obs, prefix)]
             begun, phi = self._clock(obs.stamp, arrived)
@@ -239,39 +231,22 @@ class _Asker:
         return Prediction(seen, trajectory, chunk)
 
     def _reset(self, obs: Observation, chunk: Chunk | None) -> None:
-        """Begin an instruction, and draw as the recorded policy did."""
+        """Begin an instruction, and draw as the recorded policy did, or by a seed of its own."""
         origin = chunk.provenance if chunk else None
-        number = origin.instruction_id if origin else self._number
-        if origin is None and obs.instruction != self._text:
-            number += 1
-        if number != self._number or obs.instruction != self._text:
-            self._number, self._text, self._index = number, obs.instruction, 0
+        seeded = self._seed is None and origin is not None
+        key = (origin.instruction_id if origin else 0, obs.instruction)
+        if key != self._instruction:
+            self._instruction, self._index = key, 0
+            self._number = key[0] or self._number + 1
             self._executor.reset()
-            self._policy.reset(obs.instruction, seed=chunk_seed(self._seed, number))
-        if origin is None:
-            return
-        base = chunk_seed(self._seed, number)
-        ahead = SEARCH if self._index == 0 else AHEAD
-        for skipped in range(ahead):
-            if chunk_seed(base, self._index + skipped) == origin.seed:
-                for _ in range(skipped):  # what it answered then was discarded
-                    self._policy.infer(obs, None)
-                self._index += skipped
-                return
-        self.foreign += 1
-
-    def _prefix(self, stamp: float, chunk: Chunk) -> ChunkPrefix | None:
-        """Return what was known of a chunk when its inference began."""
-        origin = chunk.provenance
-        assert origin is not None, 'checked by _answers'
-        begin = max(
-            (at + origin.input_ages.get(name, 0.0) for name, at in origin.input_stamps.items()),
-            default=stamp,
-        )
-        self._hear(begin)
-        if not self._heard:
-            return None
-        return self._executor.prefix(*self._clock(stamp, begin))
+            seed = chunk_seed(self._seed or 0, self._number)
+            if seeded and origin is not None:
+                seed = origin.instruction_seed
+            self._policy.reset(obs.instruction, seed=seed)
+        if seeded and origin is not None:
+            for _ in range(min(origin.inference - self._index, AHEAD)):
+                self._policy.infer(obs, None)  # what it answered then was discarded
+            self._index = max(self._index, origin.inference)
 
     def _clock(self, stamp: float, now: float) -> tuple[float, float]:
         """Return the plan clock at two times, and without one forget the plan."""

@@ -124,7 +124,6 @@ class Player:
             answers = open_loop.answer(
                 track, loaded, runs.seed, progress=self._tell(bag, policy, 'open loop')
             )
-            notes += answers.notes
             self._progress(f'{Path(bag).name}: comparing', 1.0)
             figures = compare(track, loaded, answers)
             if runs.pictures:

@@ -13,7 +13,7 @@ from vla_ros.errors import ReplayError
 from vla_ros.obstacle import Obstacle
 from vla_ros.robot import RobotSpec
 from vla_ros.status import ExecutionState, SafetyStatus
-from vla_ros.types import Array, ChunkPrefix, Frame, frozen, JointState, Provenance, Trajectory
+from vla_ros.types import Array, Frame, frozen, JointState, Provenance, Trajectory
 
 
 class Picture(NamedTuple):
@@ -38,7 +38,6 @@ class Chunk(NamedTuple):
     arrived: float  # [s]
     trajectory: Trajectory
     provenance: Provenance | None  # None: the recording does not say
-    prefix: ChunkPrefix | None = None  # that the policy was given
 
 
 class Solids(NamedTuple):
