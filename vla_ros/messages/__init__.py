@@ -18,6 +18,7 @@ from vla_ros.messages.images import (
 )
 from vla_ros.messages.joints import (
     hold_from_msg,
+    joint_positions_from_msg,
     joint_state_from_msg,
     positions_from_msg,
     trajectory_from_msg,
@@ -39,6 +40,7 @@ __all__ = [
     'flag_from_msg',
     'frame_from_msg',
     'hold_from_msg',
+    'joint_positions_from_msg',
     'joint_state_from_msg',
     'obstacles_from_msg',
     'policy_status_from_msg',

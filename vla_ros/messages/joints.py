@@ -55,6 +55,21 @@ def joint_state_from_msg(msg: Any, names: Sequence[str]) -> JointState:
     )
 
 
+def joint_positions_from_msg(msg: Any, names: Sequence[str]) -> Array:
+    """Return the positions (n,) [rad] or [m] of the joints called `names`, whatever else is there.
+
+    Raises:
+        JointNamesError: A joint is missing.
+        ShapeError: Positions are not one a name.
+    """
+    order = _order(tuple(msg.name), tuple(names), 'joint_states', exact=False)
+    if len(msg.position) != len(msg.name):
+        raise ShapeError(
+            f'joint_states has {len(msg.position)} positions for {len(msg.name)} names.'
+        )
+    return np.array(msg.position, dtype=np.float64)[order]
+
+
 def trajectory_from_msg(msg: Any, names: Sequence[str]) -> Trajectory:
     """Return a trajectory with its columns in the order of `names`.
 

@@ -12,11 +12,12 @@ import numpy as np
 
 from vla_ros import graph
 from vla_ros.bags.reader import Bag, open_bag
-from vla_ros.errors import ReplayError, VlaError
+from vla_ros.errors import ReplayError, ShapeError, VlaError
 from vla_ros.evaluation.replay.track import Chunk, Motion, Picture, Sentence, Solids, Track
 from vla_ros.messages import (
     execution_state_from_msg,
     frame_from_msg,
+    joint_positions_from_msg,
     joint_state_from_msg,
     obstacles_from_msg,
     provenance_from_msg,
@@ -143,10 +144,15 @@ class _Said:
         shift = late if abs(late) > OTHER_CLOCK else 0.0
         keep = stamps > np.concatenate([[-np.inf], np.maximum.accumulate(stamps)[:-1]])
         states = [state for (_, state), good in zip(self._states, keep) if good]
+        positions = np.array([state.position for state in states])
+        velocities = np.array([state.velocity for state in states])
+        if not np.isfinite(velocities).all():
+            many = len(states) > 1
+            velocities = np.gradient(positions, stamps[keep], axis=0) if many else 0.0 * positions
         return Motion(
             stamps[keep],
-            np.array([state.position for state in states]),
-            np.array([state.velocity for state in states]),
+            positions,
+            velocities,
             (logged - shift)[keep],
         ), shift
 
@@ -179,9 +185,14 @@ class _Said:
         return notes
 
     def _joints(self, time: float, msg: Any) -> None:
-        state = joint_state_from_msg(msg, self._robot.joint_names)
-        if not (np.isfinite(state.position).all() and np.isfinite(state.velocity).all()):
-            raise ReplayError('a value is not finite')
+        names = self._robot.joint_names
+        try:
+            state = joint_state_from_msg(msg, names)
+        except ShapeError:  # others may publish no velocities; they follow from the positions
+            place = joint_positions_from_msg(msg, names)
+            state = JointState(stamp_from_msg(msg), place, np.full(len(place), np.nan))
+        if not np.isfinite(state.position).all():
+            raise ReplayError('a position is not finite')
         self._states.append((time, state))
 
     def _trajectory(self, time: float, msg: Any) -> None:
