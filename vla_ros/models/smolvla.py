@@ -110,20 +110,14 @@ class SmolVLA(nn.Module):
         vlm, text, expert = config.vlm, config.vlm.text_config, config.expert
         self.vision_model = SmolVLMVisionTransformer(vlm.vision_config)
         self.connector = SmolVLMConnector(vlm)
-        self.text_model = nn.ModuleDict(
-            {
-                'embed_tokens': nn.Embedding(text.vocab_size, text.hidden_size),
-                'layers': nn.ModuleList(LlamaDecoderLayer(text, k) for k in range(config.layers)),
-            }
-        )
-        self.lm_expert = nn.ModuleDict(
-            {
-                'layers': nn.ModuleList(
-                    LlamaDecoderLayer(expert, k) for k in range(config.layers)
-                ),
-                'norm': LlamaRMSNorm(expert.hidden_size, eps=expert.rms_norm_eps),
-            }
-        )
+        self.text_model = nn.ModuleDict({
+            'embed_tokens': nn.Embedding(text.vocab_size, text.hidden_size),
+            'layers': nn.ModuleList(LlamaDecoderLayer(text, k) for k in range(config.layers)),
+        })
+        self.lm_expert = nn.ModuleDict({
+            'layers': nn.ModuleList(LlamaDecoderLayer(expert, k) for k in range(config.layers)),
+            'norm': LlamaRMSNorm(expert.hidden_size, eps=expert.rms_norm_eps),
+        })
         kv = text.num_key_value_heads * text.head_dim
         for k, layer in enumerate(self.lm_expert['layers']):
             if config.crosses(k):

@@ -71,6 +71,7 @@ class BagRecorder(Node):
         shrink = self._shrink if self._arguments['images'] == 'jpeg' else _unchanged
         self._recording = Recording(writer, shrink)
         self._ends: list[Any] = []  # subscriptions
+        self._told = ''  # newest trouble in the log
         for topic in graph.recorded(self._robot):
             self._record(topic)
         self._timer = self.create_timer(DIAGNOSTICS_PERIOD, self._report)
@@ -142,8 +143,9 @@ class BagRecorder(Node):
     def _tell(self, progress: Progress) -> None:
         """Say in /diagnostics, and in the log, how far it is."""
         trouble = progress.trouble
-        if trouble:
-            self.get_logger().error(trouble, throttle_duration_sec=5.0)
+        if trouble and trouble != self._told:
+            self.get_logger().error(trouble)
+        self._told = trouble
         level = 2 if progress.ended else 1 if trouble else 0
         values = {
             'bag': progress.folder,

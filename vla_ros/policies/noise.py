@@ -59,7 +59,9 @@ class NoisePolicy(Double):
         begun = apart(here[None], home[None], codec.turns)
         draws = self._pace * self._bound * rng.normal(size=(steps, len(home)))
         walk = _folded(begun + np.cumsum(draws, axis=0), self._bound)
-        return codec.relative(displaced(np.tile(home, (steps, 1)), walk, codec.turns), obs.joints)
+        return codec.relative(
+            displaced(np.tile(home, (steps, 1)), walk, codec.turns), obs.joints
+        )
 
 
 def _folded(x: Array, bound: Array) -> Array:

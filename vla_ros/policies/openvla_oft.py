@@ -85,7 +85,9 @@ class OpenVlaOft:
         if find_component(folder.path, 'proprio_projector') or spec.state:
             self._state_stats = _bounds(folder, spec, 'proprio')
             size = width(spec.state, robot.dof)
-            require_equal(spec, folder.path, [('state dimensions', size, self._state_stats.width)])
+            require_equal(
+                spec, folder.path, [('state dimensions', size, self._state_stats.width)]
+            )
             self._projector = self._component('proprio_projector', StateProjector, size)
         self._has_film = vision is not None
         self._words = lru_cache(maxsize=1)(self._read_words)  # they last for many chunks

@@ -105,14 +105,12 @@ class Letterbox:
     def __call__(self, images: Iterable[Image]) -> NDArray[np.float32]:
         """Return (n, 3, size, size) float32: 2 picture / 255 - 1."""
         fill = 127.5 * (self.border + 1.0)
-        planes = np.stack(
-            [
-                resize_with_pad(
-                    image, self.size, self.size, sides=self.sides, fill=fill, kernel=self.kernel
-                ).transpose(2, 0, 1)
-                for image in images
-            ]
-        )
+        planes = np.stack([
+            resize_with_pad(
+                image, self.size, self.size, sides=self.sides, fill=fill, kernel=self.kernel
+            ).transpose(2, 0, 1)
+            for image in images
+        ])
         planes /= np.float32(127.5)
         planes -= np.float32(1.0)
         return planes

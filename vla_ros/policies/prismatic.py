@@ -64,7 +64,9 @@ class PrismaticFolder:
             )
         names = self._get('timm_model_ids', list)
         self._families = [self._known('timm_model_ids', name, FAMILIES) for name in names]
-        self._template = self._known('llm_backbone_id', self._get('llm_backbone_id', str), PROMPTS)
+        self._template = self._known(
+            'llm_backbone_id', self._get('llm_backbone_id', str), PROMPTS
+        )
         self._text = self._read_text()
         padding = self._get('pad_to_multiple_of', int)
         self.bins = ActionBins(self._text.vocab_size - padding, self._get('n_action_bins', int))
@@ -246,7 +248,7 @@ class PrismaticFolder:
         found = tokenizer.id_to_token(BOS), tokenizer.id_to_token(BLANK)
         if found != ('<s>', '▁'):
             raise CheckpointError(
-                f'{file} is not the tokenizer of Llama 2: tokens {BOS} and {BLANK} are {found}, '
+                f"{file} is not the tokenizer of Llama 2: tokens {BOS} and {BLANK} are {found}, "
                 "expected '<s>' and a blank. Copy it again."
             )
         return tokenizer

@@ -284,5 +284,6 @@ def columns(
             f'{declared or "none"}; name each slice once.'
         )
     return {
-        key: np.concatenate([places[kind].pop(0) for kind in kinds]) for key, kinds in keys.items()
+        key: np.concatenate([places[kind].pop(0) for kind in kinds])
+        for key, kinds in keys.items()
     }

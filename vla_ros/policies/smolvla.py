@@ -166,7 +166,7 @@ def _network(path: Path, table: Mapping[str, Any], options: SmolVLAOptions) -> S
     else:
         raise CheckpointError(
             f"{path} is built on '{name}', whose sizes are not known here (known: "
-            f'{", ".join(VLMS)}): name a folder with its config.json by '
+            f"{', '.join(VLMS)}): name a folder with its config.json by "
             "'options: {vlm: FOLDER}' in the policy file."
         )
     try:
