@@ -12,7 +12,7 @@ from vla_ros.robot import RobotSpec, TRANSPORTS
 JOINT_STATE_RATE = 200.0  # [Hz] simulator
 STATUS_RATE = 20.0  # [Hz] status topics
 EXECUTION_RATE = 50.0  # [Hz] of the execution state
-POLICY_NICE = 10  # the policy gives way to the control loop beside it
+POLICY_NICE = 10  # the policy gives way to a control loop that may not take priority
 MARKERS_NICE = 10  # pictures for people give way as the policy does
 RECORDER_NICE = 5  # as do recordings; less so, for what they do not hear in time is lost
 SAFETY_NICE = -10  # where the right to it exists: callbacks and DDS threads feed the loop

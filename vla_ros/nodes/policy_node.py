@@ -32,7 +32,7 @@ from vla_ros.nodes.session import Ended
 from vla_ros.policies.base import interrupt, Policy
 from vla_ros.robot import load_robot
 from vla_ros.ros import convert
-from vla_ros.ros.node import Node, run
+from vla_ros.ros.node import may_raise, Node, run
 from vla_ros.ros.parameters import declare, on_change
 from vla_ros.ros.qos import interface
 from vla_ros.spec import PolicySpec
@@ -364,7 +364,9 @@ def inputs(spec: PolicySpec) -> tuple[list[str], str, float]:
 
 def main() -> int:
     """Run the node."""
-    return run(PolicyNode, graph.POLICY_NICE)
+    # Where the control loop may take priority, the policy need not give any up, which costs it
+    # a third of its time on a busy machine.
+    return run(PolicyNode, 0 if may_raise() else graph.POLICY_NICE)
 
 
 if __name__ == '__main__':

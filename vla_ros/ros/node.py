@@ -162,6 +162,17 @@ def _set_niceness(nice: int) -> None:
             Path('/proc/self/autogroup').write_text(str(nice))
 
 
+def may_raise() -> bool:
+    """Say whether a process of this user may take more priority than others have."""
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, mine - 1)
+    except PermissionError:
+        return False
+    os.setpriority(os.PRIO_PROCESS, 0, mine)
+    return True
+
+
 def make_executor() -> Executor:
     """Return the cheapest executor of this rclpy.
 
