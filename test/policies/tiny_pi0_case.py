@@ -89,6 +89,7 @@ class TinyPi0Case(Case):
     """The small pi0 that this repository trains itself, at its own size."""
 
     name = 'tiny_pi0'
+    rounds = False
     layouts = ('vla train',)
     oracle = "transformers' own PI0ForConditionalGeneration.sample_actions and tokenizer"
 
