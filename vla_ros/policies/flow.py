@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 
 from vla_ros import paths
 from vla_ros.actions.decode import Codec
@@ -59,6 +59,11 @@ class FlowPolicy(ABC):
         self._flow_steps = spec.flow_steps or flow_steps
         self._longest_trained = longest_trained
         self._seed, self._count = 0, 0
+
+    @property
+    @abstractmethod
+    def hot(self) -> nn.Module:
+        """Return the module that runs in each flow step, which `compile:` compiles."""
 
     @abstractmethod
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 import torch
+from torch import nn
 from transformers import SmolVLMConfig
 
 from vla_ros import paths
@@ -124,6 +125,11 @@ class SmolVLAPolicy(FlowPolicy):
         """
         folder = _folder(spec)
         return folder.state, folder.action
+
+    @property
+    def hot(self) -> nn.Module:
+        """Return the action expert."""
+        return self._model
 
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
         """Turn an observation into inputs; what is returned encodes them on the device."""
