@@ -116,7 +116,7 @@ triples = st.tuples(numbers, numbers, numbers)
     ),
     numbers, st.sampled_from([BASE, 'panda_hand', 'panda_leftfinger', 'nowhere', '']),
 )  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_array_whatever_makes_a_distance_that_is_no_number(
     robot, everything, given_ones, stamp, frame
 ):

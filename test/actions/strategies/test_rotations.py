@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -70,7 +70,6 @@ def test_a_mixture_is_on_the_shorter_way_between_plan_and_answer(seed, share):
 
 
 @given(SEEDS)
-@settings(deadline=None)
 def test_an_ensemble_sends_scipys_mean_of_all_answers_for_a_step(seed):
     answers = [laid(seed + k, 0.1 + 0.1 * k) for k in range(3)]
     strategy = make_strategy('ensemble', {'decay': 0.2}, '')

@@ -247,7 +247,7 @@ def test_answers_that_are_no_chunk_are_refused(timed):
         lerobot.actions(pickle.dumps(timed))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cut=st.integers(0, 2000), flip=st.integers(0, 255), where=st.integers(0, 10**6))
 def test_damaged_answers_are_one_kind_of_error(cut, flip, where):
     data = bytearray(DAMAGED)
