@@ -18,7 +18,7 @@ from vla_ros.spec import ActionSlice, PolicySpec, StateSlice
 from vla_ros.types import ActionChunk, JointState
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
-URDF = paths.share() / 'urdf' / ROBOT.urdf
+URDF = ROBOT.urdf_path
 HOME = np.array(ROBOT.home)
 OPEN, CLOSED = ROBOT.gripper.open, ROBOT.gripper.closed
 STEP = 0.1  # [s]

@@ -13,7 +13,7 @@ from vla_ros.robot import load_robot
 
 ROOT = Path(__file__).parents[2]
 ROBOT = load_robot(ROOT / 'config/robots/panda.yaml')
-ARM = Kinematics(ROOT / 'urdf' / ROBOT.urdf, ROBOT.arm_joints, ROBOT.tool_frame)
+ARM = Kinematics(ROBOT.urdf_path, ROBOT.arm_joints, ROBOT.tool_frame)
 HOME = np.array(ROBOT.home)
 LOWER, UPPER = ROBOT.limits('lower'), ROBOT.limits('upper')
 DOWN = np.diag([1.0, -1.0, -1.0])

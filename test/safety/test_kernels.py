@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vla_ros import paths
 from vla_ros.kinematics import Kinematics
 from vla_ros.obstacle import Obstacle
 from vla_ros.safety import chain, distance, limits, World
@@ -73,9 +72,7 @@ def coal_distance(a, pose_a, b, pose_b):
 
 
 def test_capsules_stand_where_pinocchio_puts_their_links(robot, scene):
-    kinematics = Kinematics(
-        paths.share() / 'urdf' / robot.urdf, robot.arm_joints, robot.tool_frame
-    )
+    kinematics = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
     rng = np.random.default_rng(0)
     for _ in range(20):
         q = random_pose(robot, rng)

@@ -19,7 +19,7 @@ from vla_ros.spec import ActionSlice, PolicySpec
 from vla_ros.types import ActionChunk, JointState
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
-URDF = paths.share() / 'urdf' / ROBOT.urdf
+URDF = ROBOT.urdf_path
 REPLAN = 3  # steps that run before the expert is asked again
 SPEC = PolicySpec(
     name='expert', adapter='expert', images=(), state=(), step=STEP,

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.strategies import make_strategy
 from vla_ros.actions.strategies.bid import BID
@@ -110,7 +109,7 @@ def _asks(policy: CompilablePolicy, robot: RobotSpec) -> list[Callable[[], Array
         return [free, several]
     if isinstance(strategy, RealTimeChunking):
         policy.reset('', seed=0)
-        codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+        codec = Codec(robot, robot.urdf_path, spec)
         known = codec.absolute(policy.infer(obs), obs.joints)
         prefix = ChunkPrefix(known, 1, spec.replan_steps, strategy.guidance)
         return [free, guided]

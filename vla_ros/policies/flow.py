@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.schedules import prefix_weights
 from vla_ros.errors import PolicyError, UnknownNameError
@@ -53,7 +52,7 @@ class FlowPolicy(ABC):
             longest_trained: Longest prefix [steps] that the network saw in training.
         """
         self.spec = spec
-        self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+        self._codec = Codec(robot, robot.urdf_path, spec)
         self._state_stats, self._action_stats = state, action
         self._dimensions = dimensions
         self._flow_steps = spec.flow_steps or flow_steps

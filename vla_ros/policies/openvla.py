@@ -8,7 +8,6 @@ import time
 import numpy as np
 import torch
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import UnknownNameError
 from vla_ros.policies.base import pictures_of
@@ -58,7 +57,7 @@ class OpenVla:
         self._options = spec.read_options(OpenVlaOptions)
         self._folder = folder = PrismaticFolder(checkpoint(spec))
         self._stats = folder.bounds(spec.unnorm_key, 'action', QUANTILES)
-        self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+        self._codec = Codec(robot, robot.urdf_path, spec)
         require_equal(spec, folder.path, (
             ('cameras', len(spec.images), 1),
             ('image size', spec.images[0].size if spec.images else None, folder.size),

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, UnknownNameError
 from vla_ros.models.oft_heads import RegressionHead, StateProjector
@@ -67,7 +66,7 @@ class OpenVlaOft:
         self.spec = spec
         self._options = spec.read_options(OpenVlaOftOptions)
         self._folder = folder = PrismaticFolder(checkpoint(spec))
-        self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+        self._codec = Codec(robot, robot.urdf_path, spec)
         self._action_stats = _bounds(folder, spec, 'action')
         require_equal(spec, folder.path, (
             ('image sizes', {i.size for i in spec.images}, {folder.size}),
