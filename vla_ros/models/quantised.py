@@ -61,7 +61,7 @@ class Int8Linear(nn.Module):
         return y if self.bias is None else y + self.bias
 
 
-KINDS = {'int8': Int8Linear, 'nf4': Nf4Linear}
+KINDS: dict[str, type[Int8Linear | Nf4Linear]] = {'int8': Int8Linear, 'nf4': Nf4Linear}
 
 
 def quantise(network: nn.Module, parts: Collection[str], kind: str) -> Rounding:

@@ -22,7 +22,7 @@ from vla_ros.actions.strategies import make_strategy
 from vla_ros.actions.strategies.bid import BID
 from vla_ros.actions.strategies.rtc import RealTimeChunking
 from vla_ros.errors import PolicyError
-from vla_ros.policies.base import SamplingPolicy
+from vla_ros.policies.base import Policy, SamplingPolicy
 from vla_ros.policies.rehearsal import black
 from vla_ros.robot import RobotSpec
 from vla_ros.types import Array, ChunkPrefix
@@ -57,12 +57,12 @@ def compile_hot(policy: CompilablePolicy, robot: RobotSpec) -> None:
     part, name, began = policy.hot, policy.spec.name, time.perf_counter()
     plain = part.forward
     asks = _asks(policy, robot)
-    before, slow = _answers(asks)
+    before, slow = _answers(policy, asks)
     try:
         part.forward = torch.compile(plain, dynamic=True, backend=BACKEND)
-        _answers(asks)
+        _answers(policy, asks)
         part.forward = torch._dynamo.run(plain)  # what was compiled, and nothing new
-        after, fast = _answers(asks)
+        after, fast = _answers(policy, asks)
         gap = max(np.abs(b - a).max() / np.abs(a).max() for a, b in zip(before, after))
         if not gap <= TOLERANCE[policy.spec.dtype]:
             raise PolicyError(f'its answers change by {gap:.2g} of the largest action')
@@ -78,10 +78,11 @@ def compile_hot(policy: CompilablePolicy, robot: RobotSpec) -> None:
     )  # fmt: skip
 
 
-def _answers(asks: list[Callable[[], Array]]) -> tuple[list[Array], float]:
+def _answers(policy: Policy, asks: list[Callable[[], Array]]) -> tuple[list[Array], float]:
     """Return what a policy answers and the time of the quickest answer [s]."""
     found, quickest = [], np.inf
     for ask in asks:
+        policy.reset('', seed=0)
         start = time.perf_counter()
         found.append(ask())
         quickest = min(quickest, time.perf_counter() - start)
@@ -93,24 +94,12 @@ def _asks(policy: CompilablePolicy, robot: RobotSpec) -> list[Callable[[], Array
     spec, obs = policy.spec, black(policy.spec, robot)
     strategy = make_strategy(spec.strategy, spec.strategy_options, f'policy {spec.name}: strategy')
 
-    def free() -> Array:
-        policy.reset('', seed=0)
-        return policy.infer(obs).actions
-
-    def guided() -> Array:
-        policy.reset('', seed=0)
-        return policy.infer(obs, prefix).actions
-
-    def several() -> Array:
-        policy.reset('', seed=0)
-        return np.stack([chunk.actions for chunk in policy.samples(obs, strategy.samples)])
-
+    asks = [lambda: policy.infer(obs).actions]
     if isinstance(strategy, BID):
-        return [free, several]
+        count = strategy.samples
+        asks.append(lambda: np.stack([chunk.actions for chunk in policy.samples(obs, count)]))
     if isinstance(strategy, RealTimeChunking):
-        policy.reset('', seed=0)
-        codec = Codec(robot, robot.urdf_path, spec)
-        known = codec.absolute(policy.infer(obs), obs.joints)
+        known = Codec(robot, robot.urdf_path, spec).absolute(policy.infer(obs), obs.joints)
         prefix = ChunkPrefix(known, 1, spec.replan_steps, strategy.guidance)
-        return [free, guided]
-    return [free]
+        asks.append(lambda: policy.infer(obs, prefix).actions)
+    return asks
