@@ -237,7 +237,7 @@ BREAKS = {
     ),
     'VLM of another kind': (
         lambda f: edit(f / 'vlm' / 'config.json', model_type='idefics3'),
-        "of model_type 'idefics3', expected 'smolvlm'",
+        "has model_type 'idefics3', expected 'smolvlm'",
     ),
     'config without a size': (
         lambda f: edit(f / 'config.json', chunk_size=None),
