@@ -41,6 +41,7 @@ setup(
     entry_points={
         'console_scripts': [
             'vla = vla_ros.cli.main:main',
+            'bag_recorder = vla_ros.nodes.bag_recorder:main',
             'forwarder_node = vla_ros.nodes.forwarder_node:main',
             'markers_node = vla_ros.nodes.markers_node:main',
             'policy_node = vla_ros.nodes.policy_node:main',

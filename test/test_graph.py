@@ -46,10 +46,17 @@ def test_in_simulation_everything_that_is_heard_is_said(robot):
 
 
 def test_on_hardware_only_sensors_and_people_speak_from_outside(robot):
-    parts = processes(robot, False)
+    # A recorder also hears what only a simulator or a camera says.
+    parts = [p for p in processes(robot, False) if p.node != 'recorder']
     outside = {t for p in parts for t in p.subscribes} - {t for p in parts for t in p.publishes}
     cameras = {graph.camera_topics(robot, c.name)[0] for c in robot.cameras}
     assert outside == {*OPERATOR, *cameras, graph.JOINT_STATES, graph.OBSTACLES, graph.TASK_STATE}
+
+
+def test_a_recording_holds_every_topic_once_but_drawings(robot):
+    said = {t.name for p in processes(robot, True) for t in (*p.subscribes, *p.publishes)}
+    recorded = [topic.name for topic in graph.recorded(robot)]
+    assert sorted(recorded) == sorted(said - {graph.MARKERS.name})
 
 
 @pytest.mark.parametrize('simulated', [True, False])
@@ -203,6 +210,8 @@ def test_the_nodes_do_what_the_graph_declares(robot):
             'listen': {names[t] for t in process.subscribes if t in names},
             'serve': {services[s] for s in process.services},
         }
+        if process.node == 'recorder':
+            declared['listen'] = set()  # it goes through graph.recorded, and names none
         found = {method: _calls(process.module, method) for method in declared}
         assert found == declared, process.node
 

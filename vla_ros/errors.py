@@ -71,6 +71,14 @@ class SimulationError(VlaError):
     """A world, a task or a renderer that cannot do what was asked."""
 
 
+class BagError(VlaError):
+    """A recording that cannot be read or written."""
+
+
+class BagFullError(BagError):
+    """A disk without room for more of a recording."""
+
+
 class NodeError(VlaError):
     """A node that is not there, refused, or did not answer in time."""
 

@@ -13,6 +13,7 @@ JOINT_STATE_RATE = 200.0  # [Hz] simulator
 STATUS_RATE = 20.0  # [Hz] status topics
 POLICY_NICE = 10  # the policy gives way to the control loop beside it
 MARKERS_NICE = 10  # pictures for people give way as the policy does
+RECORDER_NICE = 5  # as do recordings; less so, for what they do not hear in time is lost
 SAFETY_NICE = -10  # where the right to it exists: callbacks and DDS threads feed the loop
 SIM_NICE = -5  # likewise: it stands in for hardware, which no load slows down
 NAMESPACE = ''  # topics are relative; a launch file may push a namespace
@@ -100,6 +101,9 @@ ARGUMENTS = {
         Argument('dry_run', False, 'Compute every command and send none to the controllers.'),
         Argument('speed_scale', 1.0, 'Upper bound of the speed along the plan, in (0, 1].'),
         Argument('markers', False, 'Start the process that draws for RViz and Foxglove.'),
+        Argument('record', False, 'Start the process that records a bag.'),
+        Argument('bag', '', 'Folder of that bag; empty: bag_ and the time of day, here.'),
+        Argument('images', 'raw', 'Pictures in a bag: raw, without loss, or jpeg.'),
         Argument('use_sim_time', False, 'Follow /clock in place of the wall clock.'),
     )
 }
@@ -256,4 +260,27 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
     )
     arm = (sim,) if simulated else ()
     driver = (forwarder,) if robot.driver.streams else ()
-    return (*arm, *driver, safety, policy, markers)
+    heard = (sim, *driver, safety, policy)
+    named = {topic.name: topic for p in heard for topic in (*p.subscribes, *p.publishes)}
+    recorder = Process(
+        node='recorder',
+        executable='bag_recorder',
+        module='vla_ros.nodes.bag_recorder',
+        parameters=('robot', 'policy', 'safety', 'bag', 'images', 'use_sim_time'),
+        subscribes=tuple(named.values()),
+        publishes=(DIAGNOSTICS,),
+        nice=RECORDER_NICE,
+        critical=False,
+        wanted='record',
+    )
+    return (*arm, *driver, safety, policy, markers, recorder)
+
+
+def recorded(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return every topic that a recording of a robot holds; drawings for people are not."""
+    return next(p for p in processes(robot, simulated=True) if p.node == 'recorder').subscribes
+
+
+def full_name(topic: Topic, namespace: str = '') -> str:
+    """Return the name of a topic in a namespace such as '/left'."""
+    return topic.name if topic.name.startswith('/') else f'{namespace}/{topic.name}'

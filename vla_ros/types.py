@@ -91,6 +91,14 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Depth:
+    """One picture of distances and its capture time."""
+
+    stamp: float  # [s]
+    distance: NDArray[np.float32]  # (H, W) [m] along the optical axis; nan: none measured
+
+
+@dataclass(frozen=True)
 class Observation:
     """What a policy sees at one instant."""
 
@@ -223,3 +231,8 @@ class Provenance:
     input_ages: Mapping[str, float]  # source name -> [s] at inference start
     delay_steps: int  # policy steps consumed between stamp and publication
     timings: Mapping[str, float] = field(default_factory=dict)  # stage -> [s]
+    policy: str = ''  # its name
+    instruction_seed: int = 0  # what Policy.reset was given
+    inference: int = 0  # inferences since that reset; with instruction_seed it gives seed
+    actions: Array = field(default_factory=lambda: np.zeros((0, 0)))  # (T, A) the raw answer
+    prefix: ChunkPrefix | None = None  # what the policy was given

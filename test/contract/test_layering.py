@@ -33,6 +33,7 @@ MAY_IMPORT = {
     'statistics': {'types', 'errors'},
     'rotation': {'types', 'errors'},
     'action_space': {'errors', 'rotation'},
+    'messages': {'types', 'errors', 'status', 'obstacle'},  # reads fields; needs no ROS for it
     'kinematics': GROUND,
     'robot': GROUND,
     'spec': GROUND | {'robot'},
@@ -43,14 +44,14 @@ MAY_IMPORT = {
     'safety': SPECS,
     'drivers': SPECS,
     'sim': SPECS,
-    'bags': SPECS,
+    'bags': SPECS | {'messages'},
     'models': SPECS,
     'policies': SPECS | {'models', 'actions'},
     'training': SPECS | {'models', 'policies', 'actions', 'sim', 'bags'},
     'serving': SPECS | {'models', 'policies', 'actions', 'sim', 'bags'},
-    'evaluation': SPECS | CORES | {'training', 'serving'},
+    'evaluation': SPECS | CORES | {'training', 'serving', 'messages'},
     'bench': SPECS | CORES,
-    'ros': SPECS | {'bootstrap'},
+    'ros': SPECS | {'bootstrap', 'messages'},
     'nodes': SPECS | CORES | {'ros', 'bootstrap', 'evaluation'},  # evaluation: the suite files
 }
 EVERYTHING = {'cli', 'preflight'}  # may import any room; ROS only inside a function
@@ -67,6 +68,9 @@ LIBRARIES = {
     'grpc': {'policies'},
     'msgpack': {'policies'},
     'pickle': {'policies'},  # policies/wire/lerobot.py, which says what it refuses
+    'rosbags': {'bags'},
+    'pyarrow': {'bags'},
+    'mcap': {'bags'},
     'launch': set(),
     'launch_ros': set(),
 }

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from vla_ros.bags.video import VideoWriter
 from vla_ros.errors import ShapeError
-from vla_ros.evaluation.video import CAPTION_HEIGHT, compose, GAP, VideoWriter, write
+from vla_ros.evaluation.video import CAPTION_HEIGHT, compose, GAP, write
 
 
 def _flat(value: int, shape: tuple[int, int] = (96, 128)) -> np.ndarray:

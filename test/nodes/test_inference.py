@@ -57,9 +57,7 @@ class Rig:
         self.assembler = Assembler((), lambda message: message, max_age=0.5)
         self.executor = Executor(Codec(), frozenset())
         loaded = Loaded(self, self.executor)
-        self.worker = Inference(
-            loaded, self.assembler, self.publish, lambda: self.time, seed=5
-        )
+        self.worker = Inference(loaded, self.assembler, self.publish, lambda: self.time, seed=5)
 
     def reset(self, instruction, *, seed):
         self.resets.append((instruction, seed))
@@ -122,6 +120,26 @@ def test_provenance_names_inputs_seed_and_times(rig):
     assert provenance.timings['inference'] == 0.02
     assert rig.resets == [('reach it', chunk_seed(5, 1))]
     assert provenance.seed == chunk_seed(chunk_seed(5, 1), 0)
+
+
+def test_provenance_is_enough_to_ask_the_policy_again(rig):
+    """Each chunk tells the reset, the place since it, the prefix, and the answer to those."""
+    rig.worker.begin('reach it', 60.0, until_success=False)
+    for _ in range(3):
+        assert rig.worker.step()
+        rig.accept()
+        for _ in range(30):
+            rig.tick()
+            rig.accept()
+    told = [provenance for _, provenance in rig.sent]
+    ((_, reset_seed),) = rig.resets
+    assert [p.policy for p in told] == [SPEC.name] * 3
+    assert [(p.instruction_seed, p.inference) for p in told] == [(reset_seed, k) for k in range(3)]
+    assert [p.seed for p in told] == [chunk_seed(p.instruction_seed, p.inference) for p in told]
+    assert [p.prefix for p in told] == rig.prefixes
+    for trajectory, provenance in rig.sent:
+        expected = np.full((SPEC.horizon, 2), trajectory.stamp)
+        np.testing.assert_array_equal(provenance.actions, expected)
 
 
 def test_the_same_seed_gives_the_same_seeds_to_the_same_chunks():

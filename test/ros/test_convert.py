@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import is_dataclass
 import math
 
 from hypothesis import given
@@ -31,7 +32,15 @@ from vla_ros.status import (
     SourceStatus,
     TaskStatus,
 )
-from vla_ros.types import Frame, JointCommand, JointState, Provenance, Trajectory
+from vla_ros.types import (
+    ChunkPrefix,
+    Frame,
+    Guidance,
+    JointCommand,
+    JointState,
+    Provenance,
+    Trajectory,
+)
 
 NAMES = ('a', 'b', 'c')
 STAMP = 1_790_000_000.123_456_7  # [s] a date, where a float has 0.24 us of resolution
@@ -49,6 +58,8 @@ def same(one, other):
         left, right = getattr(one, name), getattr(other, name)
         if isinstance(left, np.ndarray):
             np.testing.assert_array_equal(left, right, err_msg=name)
+        elif is_dataclass(left):
+            same(left, right)
         else:
             assert left == right, name
 
@@ -266,6 +277,8 @@ def test_provenance():
             'transport': 0.75, 'frame_wait': 0.5, 'preprocess': 0.25, 'inference': 2.0,
             'decode': 0.125,
         },
+        'tiny', 2**62, 7, np.arange(12.0).reshape(4, 3) / 7,
+        ChunkPrefix(np.arange(8.0).reshape(2, 4), 2, 5, Guidance('exact', 'linear', 3.5)),
     )  # fmt: skip
     msg = wire(convert.provenance_to_msg(value, STAMP, 0.1, 16))
     same(convert.provenance_from_msg(msg), value)

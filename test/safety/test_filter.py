@@ -326,6 +326,17 @@ def test_the_reference_waits_for_an_arm_that_has_not_moved_yet(bench):
     assert bench.result.level <= Level.S1_FILTERED and bench.speed > 0.1
 
 
+def test_an_arm_that_was_seen_to_follow_is_not_asked_again_where_it_began(bench):
+    past = [bench.q.copy()]
+    for offset in (0.1, -0.1, 0.1, -0.1):  # to and fro through the start, 25 ms behind
+        bench.goal(offset, seconds=0.5)
+        for _ in range(120):
+            lagging = past[max(0, len(past) - 5)]
+            bench.tick(state=JointState(bench.now, lagging, np.zeros(8)))
+            past.append(bench.q.copy())
+            assert bench.result.reason != 'arm_stays'
+
+
 @pytest.mark.parametrize('now', [3600.0, -3600.0, 0.2, -0.2, np.nan])
 def test_a_clock_that_jumps_latches(bench, now):
     bench.goal(0.5)

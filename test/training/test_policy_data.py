@@ -189,12 +189,12 @@ def test_the_features_of_a_picture_are_kept_and_made_again_for_more(tmp_path):
     images = np.broadcast_to(levels, (3, 2, size, size, 3))
     frames = Frames(images, *([np.zeros(3)] * 8))
     path = tmp_path / 'features.npy'
-    features = policy.encode(Tower(), frames, path)
+    features = policy.encode(Tower(), frames.images, path)
     assert features.shape == (policy.FEATURE_COPIES, 3, 2 * 4, 3)
     calls = Tower.calls
-    np.testing.assert_array_equal(policy.encode(Tower(), frames, path), features)
+    np.testing.assert_array_equal(policy.encode(Tower(), frames.images, path), features)
     assert Tower.calls == calls
-    assert policy.encode(Tower(), frames.part(slice(0, 2)), path).shape[1] == 2
+    assert policy.encode(Tower(), frames.images[:2], path).shape[1] == 2
     assert Tower.calls > calls
     plain = levels[:, :, 0, 0].astype(float) / 127.5 - 1.0  # (N, cameras, 3)
     seen = np.asarray(features, float).reshape(policy.FEATURE_COPIES, 3, 2, 4, 3)

@@ -24,6 +24,7 @@ AFTER = 1.0  # [s] recorded after the end
 START = 10.0  # [s] for the recorder to hear its topics
 SLACK = 10.0  # [s] of wall time for the end of an instruction beyond its limit
 REFRESH = 0.1  # [s]
+BAG = 'bag'  # folder of the recording
 
 
 @click.command()
@@ -32,7 +33,7 @@ REFRESH = 0.1  # [s]
     '--out',
     type=click.Path(file_okay=False, path_type=Path),
     default=Path('out/demo'),
-    help='Folder for summary.json, demo.mp4, plot.png and log.txt.',
+    help='Folder for summary.json, demo.mp4, plot.png, log.txt and the recording, bag/.',
 )
 @json_option
 def verb(
@@ -50,7 +51,7 @@ def verb(
     arm = load_robot(paths.find('robots', robot))
     require_fit(arm, config.load(paths.find('policies', policy), PolicySpec))
     arguments = {'robot': robot, 'policy': policy, 'safety': safety, 'suite': suite,
-                 'task': task, 'seed': seed}  # fmt: skip
+                 'task': task, 'seed': seed, 'record': True, 'bag': str(out / BAG)}  # fmt: skip
     output.console.print(f'seed {seed}: “{episode.instruction}” (repeat with SEED={seed})')
     summary = _run(arm, arguments, episode.instruction, episode.time_limit, out, output.console)
     summary.update(
@@ -83,6 +84,7 @@ def _run(
     from vla_ros.status import RunCode
 
     out.mkdir(parents=True, exist_ok=True)
+    _forget(out / BAG)
     with session(robot, arguments, out / 'log.txt') as graph:
         client = graph.client
         with console.status('starting simulator, safety filter and policy …'):
@@ -117,6 +119,12 @@ def _run(
         'max_safety_level': max(status.level for status in statuses),
         'min_barrier_m': min(status.min_barrier for status in statuses),
     }
+
+
+def _forget(bag: Path) -> None:
+    """Remove the recording of the demo before; nothing else that may be in its place."""
+    for file in (*bag.glob('*.mcap'), *bag.glob('metadata.yaml*')):
+        file.unlink()
 
 
 class _Latest:

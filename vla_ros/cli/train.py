@@ -1,4 +1,4 @@
-"""`vla train`: the tiny VLA from nothing, in slices that resume."""
+"""`vla train`: the tiny VLA from nothing or from a data set, in slices that resume."""
 
 from __future__ import annotations
 
@@ -12,20 +12,38 @@ from vla_ros.cli.output import Output
 
 
 @click.command()
-@click.option('--work', type=click.Path(path_type=Path), default=Path('out/training'),
-              help='Demonstrations and resumable state.')  # fmt: skip
-@click.option('--output-folder', type=click.Path(path_type=Path),
-              default=Path('checkpoints/tiny_pi0'), help='The checkpoint.')  # fmt: skip
+@click.option('--data', type=click.Path(path_type=Path), default=None, metavar='DIR',
+              help='Fine-tune the shipped model on this LeRobot data set.')  # fmt: skip
+@click.option('--work', type=click.Path(path_type=Path), default=None,
+              help='Resumable state.  [default: out/training; --data: out/finetune]')  # fmt: skip
+@click.option('--output-folder', type=click.Path(path_type=Path), default=None,
+              help='The checkpoint.  [default: checkpoints/tiny_pi0; --data: WORK/checkpoint]',
+              )  # fmt: skip
 @click.option('--minutes', type=click.FloatRange(min=0.1), default=10.0,
               help='Length of this slice; run the command again to go on.')  # fmt: skip
 @click.option('--workers', type=click.IntRange(min=1), default=2,
               help='Processes that record demonstrations.')  # fmt: skip
+@click.option('--steps', type=click.IntRange(min=1), default=None,
+              help='Optimiser steps of fine-tuning, over all slices.  [default: 600]')  # fmt: skip
 @click.option('--device', default='cpu', help="Where the networks train: 'cpu' or 'cuda'.")
 @json_option
 def verb(
-    work: Path, output_folder: Path, minutes: float, workers: int, device: str, output: Output
+    data: Path | None,
+    work: Path | None,
+    output_folder: Path | None,
+    minutes: float,
+    workers: int,
+    steps: int | None,
+    device: str,
+    output: Output,
 ) -> None:
-    """Make demonstrations and train the tiny VLA on them; stops and resumes at any point."""
+    """Train the tiny VLA; stops and resumes at any point.
+
+    Without --data it makes demonstrations in simulation and learns from nothing. With --data it
+    begins with the shipped model and learns from a data set, as `vla export` writes it.
+    """
+    if steps is not None and data is None:
+        raise click.UsageError('--steps goes with --data.')
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -34,7 +52,15 @@ def verb(
         TimeRemainingColumn,
     )
 
+    from vla_ros import graph, paths
+    from vla_ros.config import load
+    from vla_ros.robot import load_robot
+    from vla_ros.spec import PolicySpec
+    from vla_ros.training.finetune import finetune, Tuning
     from vla_ros.training.train import Advance, Recipe, train
+
+    work = work or Path('out/training' if data is None else 'out/finetune')
+    into = output_folder or (Path('checkpoints/tiny_pi0') if data is None else work / 'checkpoint')
 
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn(), TextColumn('{task.fields[detail]}'))  # fmt: skip
@@ -52,9 +78,16 @@ def verb(
             )
             reached[stage] = {'done': advance.done, 'total': advance.total}
 
-        finished = train(Recipe(), work, output_folder, 60.0 * minutes, workers, device, report)
+        seconds = 60.0 * minutes
+        if data is None:
+            finished = train(Recipe(), work, into, seconds, workers, device, report)
+        else:
+            tuning = Tuning() if steps is None else Tuning(steps=steps)
+            spec = load(paths.find('policies', 'tiny_pi0'), PolicySpec)
+            robot = load_robot(paths.find('robots', str(graph.ARGUMENTS['robot'].default)))
+            finished = finetune(tuning, data, spec, robot, work, into, seconds, device, report)
     if finished:
-        output.console.print(f'finished: {output_folder}', markup=False)
+        output.console.print(f'finished: {into}', markup=False)
     else:
         output.console.print('slice over: run `vla train` again to go on.', markup=False)
     output.write(

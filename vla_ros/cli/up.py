@@ -17,6 +17,7 @@ COLOURS = {  # by node
     'safety_filter': 'magenta',
     'policy': 'green',
     'markers': 'blue',
+    'recorder': 'white',
 }
 
 
@@ -30,6 +31,9 @@ COLOURS = {  # by node
     'task',
     'seed',
     'markers',
+    'record',
+    'bag',
+    'images',
     'dry_run',
     'speed_scale',
     'use_sim_time',

@@ -268,10 +268,11 @@ class Inference:
     def _infer(self, number: int, inputs: Assembled, asked: float) -> None:
         """Answer inputs that were asked for at `asked` [s], and publish what is sent."""
         obs, session = inputs.observation, self.session
+        reset_seed = chunk_seed(self._seed, number)
         if number != self._known:
-            self._policy.reset(obs.instruction, seed=chunk_seed(self._seed, number))
+            self._policy.reset(obs.instruction, seed=reset_seed)
             self._known, self._index = number, 0
-        seed = chunk_seed(chunk_seed(self._seed, number), self._index)
+        index, seed = self._index, chunk_seed(reset_seed, self._index)
         self._index += 1
         begin = self._clock()
         with self._lock:
@@ -300,12 +301,21 @@ class Inference:
             t2 = perf_counter()
             trajectory = self._executor.send(answers, obs.joints, begun, phi).trajectory
             timings['decode'] = perf_counter() - t2
-            self._publish(
-                trajectory,
-                Provenance(
-                    obs.instruction, number, seed, inputs.stamps, inputs.ages, delay, timings
-                ),
+            provenance = Provenance(
+                obs.instruction,
+                number,
+                seed,
+                inputs.stamps,
+                inputs.ages,
+                delay,
+                timings,
+                policy=self._policy.spec.name,
+                instruction_seed=reset_seed,
+                inference=index,
+                actions=answers[0].actions,
+                prefix=prefix,
             )
+            self._publish(trajectory, provenance)
             last = float(trajectory.times[-1]) if len(trajectory.times) else 0.0
             session.published(obs.stamp, now, len(trajectory.times), last)
             self._total += 1

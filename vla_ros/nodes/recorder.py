@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from vla_ros import graph
+from vla_ros.bags.video import VideoWriter
 from vla_ros.errors import NodeError
 from vla_ros.evaluation.report import RunLog
-from vla_ros.evaluation.video import compose, VideoWriter
+from vla_ros.evaluation.video import compose
 from vla_ros.nodes.client import Client
 from vla_ros.nodes.pace import Pace
 from vla_ros.robot import RobotSpec

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from vla_ros.errors import ConfigError
 
@@ -61,6 +62,11 @@ def declare_number(
     )
     _declare(node, name, default, descriptor)
     return float(node.get_parameter(name).value)
+
+
+def overrides(values: Mapping[str, Any]) -> list[Parameter]:
+    """Return what a node takes as `parameter_overrides`, in place of the command line."""
+    return [Parameter(name, value=value) for name, value in values.items()]
 
 
 def on_change(node: Node, change: Callable[[Mapping[str, Any]], str]) -> Callable[[], None]:

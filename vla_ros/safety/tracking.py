@@ -10,7 +10,7 @@ from vla_ros.safety.config import SafetyConfig
 from vla_ros.types import Array
 
 ENOUGH = 0.25  # of the limit; a reference so near ends the search for a nearer one
-LEASH = 0.25  # of the limit; so far the reference goes ahead of an arm that has not moved yet
+LEASH = 0.25  # of the limit; so far the reference goes while the arm has not moved yet
 FOLLOWS = 0.1  # of the way of the reference; an arm that has come so far does follow
 
 
@@ -46,10 +46,9 @@ class Tracking:
         A controller that is not there yet, or not active, would leap to where the reference has
         gone meanwhile. Once the arm follows, this is not asked any more.
         """
-        gap = float((self._lever @ np.abs(reference - measured)).max())
-        if gap <= LEASH * self.limit:
-            return False
         way = reference - self._start
+        if float((self._lever @ np.abs(way)).max()) <= LEASH * self.limit:
+            return False
         self.follows = float((measured - self._start) @ way) >= FOLLOWS * float(way @ way)
         return not self.follows
 

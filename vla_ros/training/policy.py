@@ -34,15 +34,15 @@ REQUESTS = 4  # for each frame: its own and others
 FEATURE_COPIES = 1  # of each picture, under random light and noise
 
 
-def encode(tower: nn.Module, frames: Frames, path: Path) -> np.ndarray:
-    """Return features (copies, N, V, D) float16 of all pictures, computed once."""
+def encode(tower: nn.Module, pictures: NDArray[np.uint8], path: Path) -> np.ndarray:
+    """Return features (copies, N, V, D) float16 of pictures (N, cameras, size, size, 3), once."""
     if path.exists():
         features = np.load(path, mmap_mode='r')
-        if features.shape[1] == len(frames):
+        if features.shape[1] == len(pictures):
             return features
     rng = np.random.default_rng(0)
     device = next(tower.parameters()).device
-    images = frames.images.reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3)
+    images = pictures.reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3)
     copies = []
     with torch.inference_mode():
         for _ in range(FEATURE_COPIES):
@@ -53,7 +53,7 @@ def encode(tower: nn.Module, frames: Frames, path: Path) -> np.ndarray:
                 seen = tower(pixels.to(device)).last_hidden_state
                 parts.append(seen.half().cpu().numpy())
             whole = np.concatenate(parts)
-            copies.append(whole.reshape(len(frames), -1, whole.shape[-1]))
+            copies.append(whole.reshape(len(pictures), -1, whole.shape[-1]))
     np.save(path, np.stack(copies))
     return np.load(path, mmap_mode='r')
 

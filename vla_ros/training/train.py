@@ -84,7 +84,7 @@ def train(
         if not seeing.done:
             return False
     reader.requires_grad_(False)
-    features = policy.encode(reader.tower, frames, work / f'features_{seeing.step}.npy')
+    features = policy.encode(reader.tower, frames.images, work / f'features_{seeing.step}.npy')
     asked = policy.requests(frames, workers, work / 'requests.npz')
     stats = policy.statistics(frames, asked)
     acting = Stage('policy', network, work, recipe.policy_steps, recipe.policy_rate)

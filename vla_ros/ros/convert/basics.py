@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from builtin_interfaces.msg import Duration, Time
+from builtin_interfaces.msg import Time
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Bool, Header, String
 
@@ -23,19 +22,9 @@ def time_to_msg(seconds: float) -> Time:
     return Time(sec=sec, nanosec=nanosec)
 
 
-def time_from_msg(msg: Time | Duration) -> float:
-    """Return seconds."""
-    return float(msg.sec + msg.nanosec * 1e-9)
-
-
 def header(stamp: float, frame: str = '') -> Header:
     """Return a header with a stamp [s] and a frame."""
     return Header(stamp=time_to_msg(stamp), frame_id=frame)
-
-
-def stamp_from_msg(msg: Any) -> float:
-    """Return the stamp of a message that has a header [s]."""
-    return time_from_msg(msg.header.stamp)
 
 
 def clock_to_msg(now: float) -> Clock:
@@ -48,16 +37,6 @@ def text_to_msg(text: str) -> String:
     return String(data=text)
 
 
-def text_from_msg(msg: String) -> str:
-    """Return the text."""
-    return str(msg.data)
-
-
 def flag_to_msg(flag: bool) -> Bool:
     """Return a Bool message."""
     return Bool(data=flag)
-
-
-def flag_from_msg(msg: Bool) -> bool:
-    """Return the flag."""
-    return bool(msg.data)

@@ -8,10 +8,10 @@ import math
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from vla_ros.errors import ShapeError, UnknownNameError
+from vla_ros.errors import PictureError
+from vla_ros.messages import frame_from_msg
 from vla_ros.robot import Camera
-from vla_ros.ros.convert.basics import header, time_from_msg
-from vla_ros.ros.convert.compressed import compressed_from_msg, compressed_to_msg
+from vla_ros.ros.convert.basics import header
 from vla_ros.types import Frame
 
 
@@ -24,7 +24,7 @@ def frame_to_msg(frame: Frame, frame_id: str, transport: str = 'raw') -> Image |
         transport: A word of TRANSPORTS.
     """
     if transport == 'compressed':
-        return compressed_to_msg(frame, frame_id)
+        return _jpeg_to_msg(frame, frame_id)
     height, width, _ = frame.image.shape
     data = array('B')
     data.frombytes(np.ascontiguousarray(frame.image))  # type: ignore[arg-type]
@@ -34,28 +34,28 @@ def frame_to_msg(frame: Frame, frame_id: str, transport: str = 'raw') -> Image |
     return msg
 
 
-def frame_from_msg(msg: Image | CompressedImage) -> Frame:
-    """Return a picture as RGB; an rgb8 message is not copied.
+def _jpeg_to_msg(frame: Frame, frame_id: str) -> CompressedImage:
+    """Return a JPEG message of a picture."""
+    import cv2
+
+    done, data = cv2.imencode('.jpg', frame.image[:, :, ::-1])
+    if not done:
+        raise PictureError(f'a picture of shape {frame.image.shape} cannot be written as JPEG.')
+    msg = CompressedImage(header=header(frame.stamp, frame_id))
+    msg.format = 'rgb8; jpeg compressed bgr8'
+    msg.data = array('B', data.tobytes())
+    return msg
+
+
+def jpeg_of_msg(msg: Image) -> CompressedImage:
+    """Return a JPEG message of a raw one, with its header.
 
     Raises:
-        UnknownNameError: The encoding is neither rgb8 nor bgr8.
-        ShapeError: The data are not as long as height and step say.
-        PictureError: A compressed picture cannot be read.
+        VlaError: It is no picture of colours or greys of 8 bits.
     """
-    if isinstance(msg, CompressedImage):
-        return compressed_from_msg(msg)
-    if msg.encoding not in ('rgb8', 'bgr8'):
-        raise UnknownNameError('image encoding', msg.encoding, ('rgb8', 'bgr8'))
-    if msg.step < 3 * msg.width or len(msg.data) != msg.height * msg.step:
-        raise ShapeError(
-            f'the picture has {len(msg.data)} bytes with step {msg.step}, expected '
-            f'{msg.height} rows of at least {3 * msg.width} bytes.'
-        )
-    rows = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)
-    image = rows[:, : 3 * msg.width].reshape(msg.height, msg.width, 3)
-    if msg.encoding == 'bgr8':
-        image = image[:, :, ::-1]
-    return Frame(time_from_msg(msg.header.stamp), image)
+    jpeg = _jpeg_to_msg(frame_from_msg(msg), '')
+    jpeg.header = msg.header
+    return jpeg
 
 
 def camera_info_to_msg(camera: Camera, stamp: float) -> CameraInfo:

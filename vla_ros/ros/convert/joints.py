@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from builtin_interfaces.msg import Duration
 import numpy as np
-from numpy.typing import NDArray
 from sensor_msgs.msg import JointState as JointStateMsg
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from vla_ros.errors import JointNamesError, ShapeError
-from vla_ros.ros.convert.basics import header, split, time_from_msg
+from vla_ros.ros.convert.basics import header, split
 from vla_ros.status import Hold
 from vla_ros.types import Array, JointCommand, JointState, Trajectory
 
@@ -25,24 +22,6 @@ def doubles(values: Array) -> array[float]:
     return array('d', np.ascontiguousarray(values, dtype=np.float64).tobytes())
 
 
-@lru_cache(maxsize=64)  # a publisher says the same names every time
-def _order(
-    found: tuple[str, ...], wanted: tuple[str, ...], what: str, exact: bool
-) -> NDArray[np.intp]:
-    """Return where each wanted name stands in a message."""
-    place = {name: index for index, name in enumerate(found)}
-    missing = [name for name in wanted if name not in place]
-    extra = [name for name in found if name not in wanted] if exact else []
-    if missing or extra:
-        parts = [f'lacks {", ".join(missing)}'] if missing else []
-        parts += [f'names {", ".join(extra)} besides'] if extra else []
-        raise JointNamesError(
-            f'{what} {" and ".join(parts)}; expected {", ".join(wanted)}, found '
-            f'{", ".join(found) or "no name"}: compare the robot file with the controllers.'
-        )
-    return np.array([place[name] for name in wanted], dtype=np.intp)
-
-
 def joint_state_to_msg(state: JointState, names: Sequence[str]) -> JointStateMsg:
     """Return a message of joints in the order of `names`."""
     return JointStateMsg(
@@ -50,28 +29,6 @@ def joint_state_to_msg(state: JointState, names: Sequence[str]) -> JointStateMsg
         name=list(names),
         position=doubles(state.position),
         velocity=doubles(state.velocity),
-    )
-
-
-def joint_state_from_msg(msg: JointStateMsg, names: Sequence[str]) -> JointState:
-    """Return the joints called `names`, in that order; a message may hold more.
-
-    Raises:
-        JointNamesError: A joint is missing.
-        ShapeError: Positions or velocities are not one a name.
-    """
-    order = _order(tuple(msg.name), tuple(names), 'joint_states', exact=False)
-    count = len(msg.name)
-    for what, values in (('positions', msg.position), ('velocities', msg.velocity)):
-        if len(values) != count:
-            raise ShapeError(
-                f'joint_states has {len(values)} {what} for {count} names: let the state '
-                'broadcaster publish both interfaces.'
-            )
-    return JointState(
-        time_from_msg(msg.header.stamp),
-        np.frombuffer(msg.position)[order],
-        np.frombuffer(msg.velocity)[order],
     )
 
 
@@ -94,32 +51,6 @@ def trajectory_to_msg(trajectory: Trajectory, names: Sequence[str]) -> JointTraj
         joint_names=list(names),
         points=_points(trajectory.times, trajectory.positions, trajectory.velocities),
     )
-
-
-def trajectory_from_msg(msg: JointTrajectory, names: Sequence[str]) -> Trajectory:
-    """Return a trajectory with its columns in the order of `names`.
-
-    Raises:
-        ShapeError: The joints are not exactly `names`, or a point is not one value a joint.
-    """
-    order = _order(tuple(msg.joint_names), tuple(names), 'the trajectory', exact=True)
-    for what in ('positions', 'velocities'):
-        sizes = {len(getattr(point, what)) for point in msg.points}
-        allowed = {len(names)} if what == 'positions' else {len(names), 0}
-        if len(sizes) > 1 or not sizes <= allowed:
-            raise ShapeError(
-                f'the trajectory has points with {sorted(sizes)} {what}, expected '
-                f'{len(names)} in every point.'
-            )
-    times = np.array([time_from_msg(point.time_from_start) for point in msg.points])
-    shape = (len(times), len(names))
-    # The arrays are buffers of doubles: joined as bytes they cost a tenth of a list of them.
-    positions = np.frombuffer(b''.join(p.positions for p in msg.points)).reshape(shape)
-    velocities = None
-    if msg.points and len(msg.points[0].velocities):
-        velocities = np.frombuffer(b''.join(p.velocities for p in msg.points)).reshape(shape)
-        velocities = velocities[:, order]
-    return Trajectory(time_from_msg(msg.header.stamp), times, positions[:, order], velocities)
 
 
 class CommandWriter:
@@ -170,11 +101,6 @@ def positions_to_msg(positions: Array) -> Float64MultiArray:
     return Float64MultiArray(data=doubles(positions))
 
 
-def positions_from_msg(msg: Float64MultiArray) -> Array:
-    """Return positions (n,) [rad] or [m]."""
-    return np.array(msg.data, dtype=np.float64)
-
-
 def hold_to_msg(stamp: float, names: Sequence[str], hold: Hold) -> JointStateMsg:
     """Return a report of the forwarder: without joints the stream runs, without places it waits.
 
@@ -187,17 +113,3 @@ def hold_to_msg(stamp: float, names: Sequence[str], hold: Hold) -> JointStateMsg
     if hold.place is not None:
         msg.position = doubles(hold.place)
     return msg
-
-
-def hold_from_msg(msg: JointStateMsg, names: Sequence[str]) -> Hold:
-    """Return a report of the forwarder.
-
-    Raises:
-        ShapeError: A joint is missing.
-    """
-    if not msg.name:
-        return Hold(streams=True)
-    if not msg.position:
-        return Hold(streams=False)
-    order = _order(tuple(msg.name), tuple(names), 'the forwarder', exact=True)
-    return Hold(False, np.array(msg.position, dtype=np.float64)[order])

@@ -2,68 +2,28 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterable
-from dataclasses import fields
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
 from vla_ros_msgs import msg as interfaces
 
-from vla_ros.ros.convert.basics import header, time_from_msg, time_to_msg
+from vla_ros.messages.status import EXECUTION, POLICY, SAFETY, STAGES, TASK
+from vla_ros.messages.twin import Twin
+from vla_ros.ros.convert.basics import header, time_to_msg
 from vla_ros.ros.convert.joints import doubles
-from vla_ros.status import (
-    ExecutionState,
-    PolicyPhase,
-    PolicyStatus,
-    SafetyStatus,
-    SourceStatus,
-    TaskStatus,
-)
-from vla_ros.types import Provenance
+from vla_ros.status import ExecutionState, PolicyStatus, SafetyStatus, TaskStatus
+from vla_ros.types import ChunkPrefix, Provenance
 
-_STAGES = ('transport', 'frame_wait', 'preprocess', 'inference', 'decode')
 _LEVELS = (DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
-_PERCENTILES = (
-    'transport', 'frame_wait', 'preprocess', 'inference', 'publish', 'total', 'filter',
-)  # fmt: skip
-
-T = TypeVar('T')
 
 
-class _Twin(Generic[T]):
-    """A value and the message of the same fields, so that each is listed once, in its class.
-
-    A field of the message may have its unit in its name; the stamp is in its header.
-    """
-
-    def __init__(
-        self, value: type[T], message: Any, apart: Iterable[str] = (), **renamed: str
-    ) -> None:
-        """Pair two classes.
-
-        Args:
-            value: A dataclass with a `stamp`.
-            message: The class of the message.
-            apart: Fields of the value that the caller converts.
-            **renamed: Names in the message of fields that have another one there.
-        """
-        self._value: Callable[..., T] = value
-        self._message = message
-        names = [f.name for f in fields(value) if f.name not in ('stamp', *apart)]  # type: ignore[arg-type]
-        self._names = [(name, renamed.get(name, name)) for name in names]
-
-    def to_msg(self, value: Any, **apart: Any) -> Any:
-        """Return the message; `apart` gives what it holds besides the shared fields."""
-        shared = {there: _pack(getattr(value, here)) for here, there in self._names}
-        return self._message(header=header(value.stamp), **shared, **apart)
-
-    def from_msg(self, msg: Any, **apart: Any) -> T:
-        """Return the value; `apart` gives its fields that are not shared."""
-        shared = {here: _unpack(getattr(msg, there)) for here, there in self._names}
-        return self._value(stamp=time_from_msg(msg.header.stamp), **shared, **apart)
+def _to_msg(twin: Twin[Any], message: Any, value: Any, **apart: Any) -> Any:
+    """Return the message of a value; `apart` gives what it holds besides the shared fields."""
+    shared = {there: _pack(getattr(value, here)) for here, there in twin.names}
+    return message(header=header(value.stamp), **shared, **apart)
 
 
 def _pack(value: Any) -> Any:
@@ -72,56 +32,28 @@ def _pack(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _unpack(value: Any) -> Any:
-    if isinstance(value, array):
-        return np.array(value)
-    if isinstance(value, np.ndarray):  # of fixed size
-        return tuple(value.tolist())
-    return tuple(value) if isinstance(value, list) else value
-
-
-_EXECUTION = _Twin(ExecutionState, interfaces.ExecutionState, apart=('accepted_plan',))
-_SAFETY = _Twin(
-    SafetyStatus,
-    interfaces.SafetyStatus,
-    cycle_time='cycle_time_s',
-    longest_gap='longest_gap_s',
-)
-_POLICY = _Twin(
-    PolicyStatus,
-    interfaces.PolicyStatus,
-    apart=('phase', 'sources'),
-    rate='rate_hz',
-    **{name: f'{name}_s' for name in _PERCENTILES},
-)
-_TASK = _Twin(TaskStatus, interfaces.TaskState, tool_to_target='tool_to_target_m')
-
-
 def execution_state_to_msg(state: ExecutionState) -> interfaces.ExecutionState:
     """Return a message of the plan clock and the reference."""
     plan = state.accepted_plan
-    return _EXECUTION.to_msg(state, accepted_plan=Time() if plan is None else time_to_msg(plan))
-
-
-def execution_state_from_msg(msg: interfaces.ExecutionState) -> ExecutionState:
-    """Return the plan clock and the reference."""
-    return _EXECUTION.from_msg(msg, accepted_plan=time_from_msg(msg.accepted_plan) or None)
+    return _to_msg(
+        EXECUTION,
+        interfaces.ExecutionState,
+        state,
+        accepted_plan=Time() if plan is None else time_to_msg(plan),
+    )
 
 
 def safety_status_to_msg(status: SafetyStatus) -> interfaces.SafetyStatus:
     """Return a message of what the filter did."""
-    return _SAFETY.to_msg(status)
-
-
-def safety_status_from_msg(msg: interfaces.SafetyStatus) -> SafetyStatus:
-    """Return what the filter did."""
-    return _SAFETY.from_msg(msg)
+    return _to_msg(SAFETY, interfaces.SafetyStatus, status)
 
 
 def policy_status_to_msg(status: PolicyStatus) -> interfaces.PolicyStatus:
     """Return a message of the policy node's state and timing."""
     sources = status.sources.values()
-    return _POLICY.to_msg(
+    return _to_msg(
+        POLICY,
+        interfaces.PolicyStatus,
         status,
         state=int(status.phase),
         source_names=list(status.sources),
@@ -131,24 +63,9 @@ def policy_status_to_msg(status: PolicyStatus) -> interfaces.PolicyStatus:
     )
 
 
-def policy_status_from_msg(msg: interfaces.PolicyStatus) -> PolicyStatus:
-    """Return the policy node's state and timing."""
-    rows = zip(msg.source_ages_s, msg.frames_received, msg.frames_superseded)
-    return _POLICY.from_msg(
-        msg,
-        phase=PolicyPhase(msg.state),
-        sources=dict(zip(msg.source_names, (SourceStatus(*row) for row in rows))),
-    )
-
-
 def task_status_to_msg(status: TaskStatus) -> interfaces.TaskState:
     """Return a message of what the simulator knows about the task."""
-    return _TASK.to_msg(status)
-
-
-def task_status_from_msg(msg: interfaces.TaskState) -> TaskStatus:
-    """Return what the simulator knows about the task."""
-    return _TASK.from_msg(msg)
+    return _to_msg(TASK, interfaces.TaskState, status)
 
 
 def provenance_to_msg(
@@ -163,7 +80,7 @@ def provenance_to_msg(
         horizon: Number of actions.
     """
     names = list(provenance.input_stamps)
-    stages = {f'{name}_s': provenance.timings.get(name, 0.0) for name in _STAGES}
+    stages = {f'{name}_s': provenance.timings.get(name, 0.0) for name in STAGES}
     return interfaces.ChunkInfo(
         header=header(stamp),
         instruction=provenance.instruction,
@@ -175,22 +92,34 @@ def provenance_to_msg(
         delay_steps=provenance.delay_steps,
         step_s=step,
         horizon=horizon,
+        policy=provenance.policy,
+        instruction_seed=provenance.instruction_seed,
+        inference=provenance.inference,
+        action_size=provenance.actions.shape[1],
+        actions=doubles(provenance.actions),
+        **_prefix(provenance.prefix),
         **stages,
     )
 
 
-def provenance_from_msg(msg: interfaces.ChunkInfo) -> Provenance:
-    """Return where a chunk came from."""
-    names = msg.input_names
-    return Provenance(
-        instruction=msg.instruction,
-        instruction_id=msg.instruction_id,
-        seed=msg.seed,
-        input_stamps=dict(zip(names, (time_from_msg(t) for t in msg.input_stamps))),
-        input_ages=dict(zip(names, msg.input_ages)),
-        delay_steps=msg.delay_steps,
-        timings={name: getattr(msg, f'{name}_s') for name in _STAGES},
-    )
+def _prefix(prefix: ChunkPrefix | None) -> dict[str, Any]:
+    """Return the fields that hold a prefix and how it guides the sampler."""
+    if prefix is None:
+        return {}
+    found = {
+        'prefix_size': prefix.actions.shape[1],
+        'prefix': doubles(prefix.actions),
+        'prefix_delay': prefix.delay,
+        'prefix_horizon': prefix.horizon,
+    }
+    guidance = prefix.guidance
+    if guidance is not None:
+        found |= {
+            'guidance_jacobian': guidance.jacobian,
+            'guidance_schedule': guidance.schedule,
+            'guidance_limit': guidance.limit,
+        }
+    return found
 
 
 def diagnostics_to_msg(

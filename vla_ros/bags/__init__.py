@@ -1,0 +1,1 @@
+"""Rosbag2 recordings: reading any, writing ours, and what they say."""

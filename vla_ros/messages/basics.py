@@ -1,0 +1,25 @@
+"""Times, text and flags."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def time_from_msg(msg: Any) -> float:
+    """Return seconds."""
+    return float(msg.sec + msg.nanosec * 1e-9)
+
+
+def stamp_from_msg(msg: Any) -> float:
+    """Return the stamp of a message that has a header [s]."""
+    return time_from_msg(msg.header.stamp)
+
+
+def text_from_msg(msg: Any) -> str:
+    """Return the text."""
+    return str(msg.data)
+
+
+def flag_from_msg(msg: Any) -> bool:
+    """Return the flag."""
+    return bool(msg.data)
