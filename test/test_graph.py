@@ -246,3 +246,14 @@ def test_a_policy_file_fits_every_robot(robot, file):
 def test_a_policy_file_names_an_adapter_that_exists(file):
     adapters = import_module('vla_ros.policies.registry').ADAPTERS
     assert config.load(file, PolicySpec).adapter in adapters
+
+
+@pytest.mark.parametrize('name', ['panda', 'panda_streaming'])
+def test_a_recording_that_is_played_says_nothing_that_the_nodes_say(name):
+    robot = load_robot(paths.find('robots', name))
+    played = {topic.name for topic in graph.replayed(robot)}
+    said = {t.name for p in graph.replay_processes(robot) for t in p.publishes}
+    assert not played & said
+    cameras = {graph.camera_topics(robot, c.name)[0].name for c in robot.cameras}
+    assert cameras | {graph.JOINT_STATES.name, graph.INSTRUCTION.name} <= played
+    assert {p.node for p in graph.replay_processes(robot)} == {'safety_filter', 'policy'}

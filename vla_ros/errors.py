@@ -71,6 +71,10 @@ class SimulationError(VlaError):
     """A world, a task or a renderer that cannot do what was asked."""
 
 
+class ReplayError(VlaError):
+    """A recording lacks what its replay needs."""
+
+
 class BagError(VlaError):
     """A recording that cannot be read or written."""
 

@@ -11,6 +11,7 @@ from vla_ros.robot import RobotSpec, TRANSPORTS
 
 JOINT_STATE_RATE = 200.0  # [Hz] simulator
 STATUS_RATE = 20.0  # [Hz] status topics
+EXECUTION_RATE = 50.0  # [Hz] of the execution state
 POLICY_NICE = 10  # the policy gives way to the control loop beside it
 MARKERS_NICE = 10  # pictures for people give way as the policy does
 RECORDER_NICE = 5  # as do recordings; less so, for what they do not hear in time is lost
@@ -279,6 +280,30 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
 def recorded(robot: RobotSpec) -> tuple[Topic, ...]:
     """Return every topic that a recording of a robot holds; drawings for people are not."""
     return next(p for p in processes(robot, simulated=True) if p.node == 'recorder').subscribes
+
+
+REPLAY_PARAMETERS = {'dry_run': True, 'use_sim_time': True}  # beside a recording that is played
+
+
+def replay_processes(robot: RobotSpec) -> tuple[Process, ...]:
+    """Return what runs beside a recording that is played: it commands nothing."""
+    return tuple(
+        p for p in processes(robot, simulated=False) if p.node in ('safety_filter', 'policy')
+    )
+
+
+def replay_arguments() -> tuple[Argument, ...]:
+    """Return the launch arguments of a recording that is played."""
+    names = ('bag', 'robot', 'policy', 'safety', 'scene', 'seed', 'speed_scale')
+    return tuple(ARGUMENTS[name] for name in names)
+
+
+def replayed(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return what is played: what those processes hear and none of them says."""
+    heard = replay_processes(robot)
+    said = {topic.name for p in heard for topic in p.publishes}
+    topics = {topic.name: topic for p in heard for topic in p.subscribes}
+    return tuple(topic for name, topic in topics.items() if name not in said)
 
 
 def full_name(topic: Topic, namespace: str = '') -> str:

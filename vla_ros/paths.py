@@ -14,6 +14,7 @@ NOUNS = {
     'safety': 'safety setting',
     'scenes': 'scene',
     'suites': 'suite',
+    'thresholds': 'thresholds file',
 }
 
 

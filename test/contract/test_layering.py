@@ -49,7 +49,8 @@ MAY_IMPORT = {
     'policies': SPECS | {'models', 'actions'},
     'training': SPECS | {'models', 'policies', 'actions', 'sim', 'bags'},
     'serving': SPECS | {'models', 'policies', 'actions', 'sim', 'bags'},
-    'evaluation': SPECS | CORES | {'training', 'serving', 'messages'},
+    # nodes: a replay steps their own cores, which know no ROS; see the test below.
+    'evaluation': SPECS | CORES | {'training', 'serving', 'messages', 'nodes'},
     'bench': SPECS | CORES,
     'ros': SPECS | {'bootstrap', 'messages'},
     'nodes': SPECS | CORES | {'ros', 'bootstrap', 'evaluation'},  # evaluation: the suite files
@@ -190,6 +191,15 @@ def test_torch_is_not_loaded_beside_the_control_loop(module):
     """What the imports say is also what happens, indirect ones included."""
     pytest.importorskip('rclpy')
     program = f'import sys, {module}; print("torch" in sys.modules)'
+    answer = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.split() == ['False']
+
+
+def test_replay_runs_the_cores_of_the_nodes_without_ros():
+    program = 'import sys, vla_ros.evaluation.replay.runs; print("rclpy" in sys.modules)'
     answer = subprocess.run(
         [sys.executable, '-c', program], capture_output=True, text=True, timeout=60, check=False
     )

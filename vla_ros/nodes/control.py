@@ -11,6 +11,7 @@ import threading
 import numpy as np
 
 from vla_ros.actions.arbiter import Arbiter
+from vla_ros.actions.plan import Plan
 from vla_ros.actions.timeline import Acceptance, Verdict
 from vla_ros.drivers.link import Link
 from vla_ros.errors import VlaError
@@ -163,6 +164,11 @@ class Control:
     def source(self) -> str:
         """Whose trajectory is followed: 'policy', 'override' or empty."""
         return self._arbiter.source
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that the filter walks."""
+        return self._arbiter.plan
 
     @property
     def speed_scale(self) -> float:

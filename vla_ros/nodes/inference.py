@@ -47,6 +47,7 @@ class Inference:
         publish: Publish,
         clock: Callable[[], float],
         seed: int,
+        stopwatch: Callable[[], float] = perf_counter,
     ) -> None:
         """Bind the parts; nothing runs yet.
 
@@ -56,13 +57,14 @@ class Inference:
             publish: Sends a trajectory, with its provenance unless it is an empty one.
             clock: ROS time [s].
             seed: Instruction k draws from `chunk_seed(seed, k)`.
+            stopwatch: What durations are measured with [s]; a replay has its own time.
         """
         self.session = Session(loaded.policy.spec)
         self.discarded = 0  # results that came too late for their instruction
         self._policy, self._executor = loaded.policy, loaded.executor
         self._assembler = assembler
         self._publish = publish
-        self._clock = clock
+        self._clock, self._stopwatch = clock, stopwatch
         self._seed = seed
         self._lock = threading.RLock()
         self._wake = threading.Event()
@@ -73,7 +75,7 @@ class Inference:
         self._failures = 0  # since the last answer that could be used
         self._trouble = ''  # why the last one could not
         self._next: tuple[Loaded, Callable[[Loaded], None]] | None = None  # to take over
-        self._busy_since: float | None = None  # [s] perf_counter
+        self._busy_since: float | None = None  # [s] of the stopwatch
         self._window: deque[tuple[float, ...]] = deque(maxlen=WINDOW)  # STAGES, end time [s]
         self._sent: tuple[float, float] | None = None  # [s] key, time; not yet in use
         self._filter: deque[float] = deque(maxlen=WINDOW)  # [s] published to used
@@ -165,7 +167,7 @@ class Inference:
         with self._lock:
             session = self.session
             rows = np.array(self._window) if self._window else np.zeros((1, len(STAGES) + 1))
-            recent = rows[rows[:, -1] > perf_counter() - 5.0]
+            recent = rows[rows[:, -1] > self._stopwatch() - 5.0]
             columns = np.percentile(rows[:, :-1], (50, 95, 99), axis=0).T
             stages = {name: _triple(column) for name, column in zip(STAGES, columns)}
             stages['filter'] = _triple(np.percentile(self._filter or (0.0,), (50, 95, 99)))
@@ -278,10 +280,10 @@ class Inference:
         with self._lock:
             known = self._known_clock(obs.stamp, begin)
             prefix = self._executor.prefix(*known) if known else None
-        t0 = self._busy_since = perf_counter()
+        t0 = self._busy_since = self._stopwatch()
         try:
             answers = self._ask(obs, prefix)
-            t1 = perf_counter()
+            t1 = self._stopwatch()
         finally:
             self._busy_since = None
         timings = {
@@ -298,9 +300,9 @@ class Inference:
             now = self._clock()
             begun, phi = self._known_clock(obs.stamp, now) or (0.0, 0.0)
             delay = session.delay(obs.stamp, now)
-            t2 = perf_counter()
+            t2 = self._stopwatch()
             trajectory = self._executor.send(answers, obs.joints, begun, phi).trajectory
-            timings['decode'] = perf_counter() - t2
+            timings['decode'] = self._stopwatch() - t2
             provenance = Provenance(
                 obs.instruction,
                 number,
@@ -321,7 +323,7 @@ class Inference:
             self._total += 1
             now = self._clock()
             self._sent = obs.stamp, now
-            end = perf_counter()
+            end = self._stopwatch()
             stages = {**timings, 'publish': end - t2, 'total': max(0.0, now - obs.stamp)}
             self._window.append((*(stages[name] for name in STAGES), end))
 
@@ -345,7 +347,7 @@ class Inference:
         whole = float(np.percentile([row[-2] for row in self._window], 95))
         left = 0.0
         if self._busy_since is not None:
-            left = max(0.0, whole - (perf_counter() - self._busy_since))
+            left = max(0.0, whole - (self._stopwatch() - self._busy_since))
         return left + whole
 
     def _halt(self, now: float) -> None:

@@ -96,6 +96,7 @@ class Assembler:
         max_age: float,
         alignment: str = 'hold',
         tolerance: float = math.inf,
+        stopwatch: Callable[[], float] = perf_counter,
     ) -> None:
         """Begin with nothing received.
 
@@ -105,8 +106,9 @@ class Assembler:
             max_age: Oldest input that may be used [s].
             alignment: Which pictures go together, a word of `vla_ros.spec.ALIGNMENTS`.
             tolerance: Largest time between the pictures of one observation, for 'drop' [s].
+            stopwatch: What the reading of pictures is measured with [s].
         """
-        self._read = read
+        self._read, self._stopwatch = read, stopwatch
         self._max_age = max_age
         self._alignment = alignment
         self._tolerance = tolerance
@@ -181,9 +183,9 @@ class Assembler:
                 self._recent[name].use(picture)
             oldest = [picture.arrived for picture in chosen.values() if picture.stamp == stamp]
             arrived = max(oldest, default=self._joints_arrived)
-        begin = perf_counter()
+        begin = self._stopwatch()
         frames = {name: self._frame(name, picture) for name, picture in chosen.items()}
-        reading = perf_counter() - begin
+        reading = self._stopwatch() - begin
         sources = {**stamps, JOINTS: newest[JOINTS]}
         # A picture may be ahead of a clock that reaches this process by a topic.
         ages = {name: max(0.0, now - at) for name, at in sources.items()}

@@ -33,7 +33,6 @@ from vla_ros.safety.sources import load_scene, Worlds
 from vla_ros.status import SafetyStatus
 from vla_ros.types import JointCommand, Trajectory
 
-EXECUTION_RATE = 50.0  # [Hz] of the execution state
 GRIPPER_RATE = 10.0  # [Hz] at which the gripper's goal is repeated
 DIAGNOSTICS_PERIOD = 1.0  # [s]
 NEAREST = 3  # pairs of bodies whose distance a status tells
@@ -102,7 +101,7 @@ class SafetyFilterNode(Node):
         self._refusals = self._control.refusals
         rate = 1.0 / self._config.period
         # Ticks from one message to the next.
-        self._execution_every = max(1, round(rate / EXECUTION_RATE))
+        self._execution_every = max(1, round(rate / graph.EXECUTION_RATE))
         self._status_every = max(1, round(rate / graph.STATUS_RATE))
         self._gripper_every = max(1, round(rate / GRIPPER_RATE))
         self._pace = Pace(rate, self._tick, failed=self.die, name='control', priority=PRIORITY)

@@ -1,0 +1,222 @@
+"""A recording replayed through the graph in shadow: what the robot would have done.
+
+The recording's clock drives the policy and the safety filter. The arm follows the filter
+without lag. Every chunk answers an observation of the recording and so leads the arm back to it;
+how far it had gone is the divergence. Where an instruction begins, an arm that is elsewhere is
+put where the recording has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vla_ros.errors import ReplayError
+from vla_ros.evaluation.replay.injection import Injection
+from vla_ros.evaluation.replay.pipeline import Pipeline
+from vla_ros.evaluation.replay.tally import Tally
+from vla_ros.evaluation.replay.track import Picture, Track
+from vla_ros.kinematics import Kinematics
+from vla_ros.nodes.loading import Loaded
+from vla_ros.safety.config import SafetyConfig
+from vla_ros.safety.result import SafetyResult
+from vla_ros.safety.sources import SceneSpec, Worlds
+from vla_ros.status import RunCode
+from vla_ros.types import Array, JointState, Provenance, Trajectory
+
+ELSEWHERE = 0.05  # [m] of the tool, when an instruction begins
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How far the shadow's reference was from the recorded joints when a chunk arrived."""
+
+    times: Array  # (K,) [s]
+    angles: Array  # (K,) [rad] of the joint that is farthest
+    distances: Array  # (K,) [m] of the tool
+
+    def figures(self) -> dict[str, float | None]:
+        """Return mean and largest, by the keys of `vla replay --json`."""
+        if not len(self.times):
+            return dict.fromkeys(('mean_rad', 'max_rad', 'mean_mm', 'max_mm'))
+        angles, distances = self.angles, 1e3 * self.distances
+        return {
+            'mean_rad': float(angles.mean()), 'max_rad': float(angles.max()),
+            'mean_mm': float(distances.mean()), 'max_mm': float(distances.max()),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """What a replay through the graph showed."""
+
+    figures: dict[str, Any]
+    tally: Tally
+    divergence: Divergence
+    sent: tuple[Trajectory, ...]  # the policy's chunks
+
+
+class Replay:
+    """A recording in place of cameras, joints and controllers."""
+
+    def __init__(
+        self, track: Track, worlds: Worlds, kinematics: Kinematics, period: float
+    ) -> None:
+        """Stand at the beginning.
+
+        Args:
+            track: The recording.
+            worlds: Turns its obstacles into the filter's world.
+            kinematics: Of its robot.
+            period: Of the ticks [s].
+        """
+        self._track, self._worlds, self._kinematics = track, worlds, kinematics
+        self.tally = Tally(track.robot, period)
+        self.sent_chunks: list[Trajectory] = []
+        self._gaps: list[tuple[float, float, float]] = []
+        self.restarts = 0
+        self._reference: JointState | None = None
+        self._next = dict.fromkeys(('joints', 'sentence', 'solids'), 0)
+        self._pictures: Iterator[Picture] | None = None
+        self._picture: Picture | None = None
+
+    def feed(self, pipeline: Pipeline, now: float) -> None:
+        """Give the pipeline what arrived up to `now` [s]."""
+        track, at = self._track, self._next
+        motion = track.joints
+        while at['joints'] < len(motion.arrived) and motion.arrived[at['joints']] <= now:
+            state = motion.state(at['joints'])
+            at['joints'] += 1
+            self._worlds.put_joints(state.stamp, state.position)
+            pipeline.joints(state)
+        if self._pictures is None:
+            self._pictures = iter(track.pictures(pipeline.cameras))
+            self._picture = next(self._pictures, None)
+        while self._picture is not None and self._picture.arrived <= now:
+            picture, self._picture = self._picture, next(self._pictures, None)
+            pipeline.picture(picture.camera, picture.stamp, picture.message)
+        while at['solids'] < len(track.solids) and track.solids[at['solids']].arrived <= now:
+            solids = track.solids[at['solids']]
+            at['solids'] += 1
+            self._worlds.put(solids.stamp, solids.frame, solids.obstacles, now)
+        pipeline.control.put_world(self._worlds.world)
+        sentences = track.sentences
+        while at['sentence'] < len(sentences) and sentences[at['sentence']].time <= now:
+            text = sentences[at['sentence']].text
+            at['sentence'] += 1
+            self._begin(pipeline, text, now)
+
+    def _begin(self, pipeline: Pipeline, text: str, now: float) -> None:
+        gap = self._gap(now)
+        if text and gap is not None and gap[1] > ELSEWHERE:
+            pipeline.control.start()
+            self._reference = None
+            self.restarts += 1
+        pipeline.tell(text)
+
+    def state(self, now: float) -> JointState:
+        """Return the filter's own reference; before there is one, the recorded joints."""
+        if self._reference is None:
+            index = max(0, self._next['joints'] - 1)
+            first = self._track.joints.state(index)
+            return JointState(now, first.position, first.velocity)
+        return JointState(now, self._reference.position, self._reference.velocity)
+
+    def command(self, result: SafetyResult, dt: float) -> None:
+        """Follow a command without lag."""
+        if result.command is not None:
+            command = result.command
+            self._reference = JointState(
+                command.stamp + dt, command.positions[0], command.velocities[0]
+            )
+
+    def tick(self, pipeline: Pipeline, result: SafetyResult) -> None:
+        """Count a tick."""
+        self.tally.tick(pipeline, result)
+
+    def sent(self, pipeline: Pipeline, trajectory: Trajectory, origin: Provenance | None) -> None:
+        """Count a chunk and note how far the reference is from the recording."""
+        self.tally.sent(pipeline, trajectory, origin)
+        gap = self._gap(pipeline.time)
+        if origin is not None:
+            self.sent_chunks.append(trajectory)
+            if gap is not None:
+                self._gaps.append((pipeline.time, *gap))
+
+    def _gap(self, now: float) -> tuple[float, float] | None:
+        """Return how far the reference is from the recorded joints [rad], the tool [m]."""
+        there = self._track.joints.at(np.array(now))[:-1]
+        if self._reference is None or np.isnan(there).any():
+            return None
+        here = self._reference.position[:-1]
+        tools = self._kinematics.fk(here)[1] - self._kinematics.fk(there)[1]
+        return float(np.abs(here - there).max()), float(np.linalg.norm(tools))
+
+    @property
+    def divergence(self) -> Divergence:
+        """How far the reference was from the recording at each chunk."""
+        rows = np.array(self._gaps) if self._gaps else np.zeros((0, 3))
+        return Divergence(*rows.T)
+
+
+def replay(
+    track: Track,
+    loaded: Loaded,
+    safety: SafetyConfig,
+    scene: SceneSpec,
+    injection: Injection,
+    seed: int,
+    progress: Any = lambda share: None,
+) -> Shadow:
+    """Replay a recording through policy and safety filter.
+
+    Args:
+        track: The recording.
+        loaded: The policy.
+        safety: Settings of the filter.
+        scene: What stands around the arm.
+        injection: What happens to messages and to the model's time.
+        seed: Of the policy side.
+        progress: Called with the share that is done, 0 to 1.
+
+    Raises:
+        ReplayError: There are no joints or no instruction.
+    """
+    require(track)
+    worlds = Worlds(track.robot, scene, safety)
+    kinematics = loaded.executor.codec.kinematics
+    arm = Replay(track, worlds, kinematics, safety.period)
+    start = float(track.joints.arrived[0])
+    pipeline = Pipeline(track.robot, loaded, safety, track.read, arm, arm, injection, seed, start)
+    for mark in np.linspace(start, track.end, max(2, int(track.seconds) + 1))[1:]:
+        pipeline.run(float(mark))
+        progress((mark - start) / max(track.end - start, 1e-9))
+    session, divergence = pipeline.inference.session, arm.divergence
+    errors = [end.message for end in session.endings if end.code is RunCode.POLICY_ERROR]
+    figures = {
+        **arm.tally.figures(),
+        'divergence': {**divergence.figures(), 'restarts': arm.restarts},
+        'lost_messages': dict(sorted(pipeline.lost.items())),
+        'policy_errors': errors,
+        'policy_error_count': len(errors),
+        'safety_stops': sum(end.code is RunCode.SAFETY_STOP for end in session.endings),
+    }
+    return Shadow(figures, arm.tally, divergence, tuple(arm.sent_chunks))
+
+
+def require(track: Track) -> None:
+    """Check that a recording can be replayed.
+
+    Raises:
+        ReplayError: There are no joints or no instruction.
+    """
+    if not len(track.joints.stamps):
+        raise ReplayError(
+            f'{track.name} has no joint states of robot {track.robot.name}: compare its topics '
+            'with the robot file.'
+        )
+    if not any(sentence.text for sentence in track.sentences):
+        raise ReplayError(f'{track.name} has no instruction: give one with --instruction.')
