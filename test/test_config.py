@@ -74,7 +74,7 @@ MACHINES = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(MACHINES)
 def test_what_is_written_is_what_is_read(tmp_path_factory, machine):
     def plain(value):
@@ -156,7 +156,7 @@ def test_files_that_cannot_be_read_are_config_errors(tmp_path):
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
 ))  # fmt: skip
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_data_raises_anything_but_a_named_error(data):
     for key in ('parts', 'corner', 'spares', 'ratios', 'note'):
         try:

@@ -217,7 +217,7 @@ def test_the_nodes_do_what_the_graph_declares(robot):
 
 
 def test_a_robot_file_fits_its_robot_description(robot):
-    urdf = paths.share() / 'urdf' / robot.urdf
+    urdf = robot.urdf_path
     arm = Kinematics(urdf, robot.arm_joints, robot.tool_frame)
     for what in ('lower', 'upper'):
         planned, built = robot.limits(what), getattr(arm, what)

@@ -99,7 +99,7 @@ def intervention(client: Client, robot: RobotSpec) -> tuple[tuple[Mark, ...], np
 
 def paint(robot: RobotSpec, marks: tuple[Mark, ...], joints: np.ndarray) -> np.ndarray:
     """Return the simulator's picture (h, w, 3) with the marks over it."""
-    table = Tabletop(robot, paths.share() / 'urdf' / robot.urdf)
+    table = Tabletop(robot, robot.urdf_path)
     table.reset(sample_episode('reach', SEED), joints[: robot.dof], float(joints[-1]))
     model, data = table.world.model, table.world.data
     model.vis.global_.offwidth, model.vis.global_.offheight = WIDTH, HEIGHT

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vla_ros import paths
 from vla_ros.action_space import ACTION_KINDS, Slice
 from vla_ros.errors import RobotPolicyMismatch, VlaError
 from vla_ros.kinematics import InverseKinematics, Kinematics
@@ -266,4 +265,4 @@ def _beside(stats: Statistics, column: int, closed: float, opened: float) -> str
 
 
 def _kinematics(robot: RobotSpec) -> Kinematics:
-    return Kinematics(paths.share() / 'urdf' / robot.urdf, robot.arm_joints, robot.tool_frame)
+    return Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)

@@ -169,6 +169,11 @@ class RobotSpec:
                     raise ConfigError(f"robot {self.name}: no capsule is called '{name}'.")
 
     @property
+    def urdf_path(self) -> Path:
+        """Return the file of its URDF."""
+        return paths.share() / 'urdf' / self.urdf
+
+    @property
     def arm_joints(self) -> tuple[str, ...]:
         """Names of the arm joints, in order."""
         return tuple(joint.name for joint in self.joints)

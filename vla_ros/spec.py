@@ -62,6 +62,7 @@ class PolicySpec:
     options: Mapping[str, Any] = field(default_factory=dict)  # of the adapter, see `read_options`
     device: str = 'cpu'  # where the model runs, as torch writes it: 'cuda', 'cuda:1'
     dtype: str = 'float32'  # of its weights, of DTYPES
+    compile: bool = False  # whether the network's hot part is compiled while it is loaded
     unnorm_key: str | None = None  # whose statistics count, where a checkpoint has several
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -21,7 +21,6 @@ def values(cubics, due, at):
     st.lists(st.floats(-1.0, 1.0), min_size=3, max_size=9),
     st.lists(st.floats(0.02, 0.4), min_size=8, max_size=8),
 )
-@settings(deadline=None)
 def test_the_spline_is_scipys_with_the_same_ends(points, gaps):
     due = np.concatenate([[0.3], 0.3 + np.cumsum(gaps[: len(points) - 1])])
     places = np.array(points)[:, None]

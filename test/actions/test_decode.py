@@ -18,7 +18,7 @@ from vla_ros.spec import ActionSlice, PolicySpec, StateSlice
 from vla_ros.types import ActionChunk, JointState
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
-URDF = paths.share() / 'urdf' / ROBOT.urdf
+URDF = ROBOT.urdf_path
 HOME = np.array(ROBOT.home)
 OPEN, CLOSED = ROBOT.gripper.open, ROBOT.gripper.closed
 STEP = 0.1  # [s]
@@ -71,7 +71,6 @@ REACHABLE = st.tuples(st.floats(0.36, 0.64), st.floats(-0.24, 0.24), st.floats(0
 
 
 @given(ARM, FINGER)
-@settings(deadline=None)
 def test_the_state_is_forward_kinematics_and_the_opening(arm, finger):
     joints = at(arm, finger)
     opening = (finger - CLOSED) / (OPEN - CLOSED)
@@ -90,7 +89,7 @@ def test_a_policy_without_state_gets_an_empty_one():
 
 
 @given(ARM, FINGER, st.integers(1, 12), st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_absolute_joint_positions_pass_unchanged(arm, finger, length, seed):
     rng = np.random.default_rng(seed)
     path = arm + rng.normal(size=(length, ROBOT.dof))
@@ -115,7 +114,7 @@ def test_slices_are_taken_in_the_order_of_the_file():
 
 
 @given(st.floats(-3.0, 3.0))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_gripper_never_leaves_its_range(opening):
     finger = DIRECT.decode(chunk([[*HOME, opening]]), at(HOME)).positions[0, -1]
     assert finger == pytest.approx(CLOSED + min(max(opening, 0.0), 1.0) * (OPEN - CLOSED))
@@ -128,7 +127,7 @@ def path_between(start, end, length=8) -> np.ndarray:
 
 
 @given(REACHABLE, REACHABLE)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_tool_positions_are_reached_within_1_mm_upright_and_inside_the_limits(first, second):
     there = ABSOLUTE.decode(chunk([[*p, 1.0] for p in path_between(HOME_TOOL, first)]), at(HOME))
     start = there.positions[-1]
@@ -150,7 +149,7 @@ HOME_TOOL = tool(np.append(HOME, 0.0)).translation.copy()
 
 
 @given(REACHABLE)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_absolute_and_relative_tool_paths_are_the_same_path(end):
     points, opening = path_between(HOME_TOOL, end), np.ones(8)
     absolute = ABSOLUTE.decode(chunk(np.column_stack([points, opening])), at(HOME))
@@ -242,7 +241,7 @@ MIXED = (codec(NEARBY, GRIPPER), codec(GRIPPER, TURNS), ABSOLUTE, DIRECT, codec(
 
 @pytest.mark.parametrize('made', MIXED)
 @given(ARM, FINGER, st.integers(1, 12), st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_relative_undoes_absolute(made, arm, finger, length, seed):
     joints = at(arm, finger)
     actions = np.random.default_rng(seed).normal(size=(length, made.action_dim))

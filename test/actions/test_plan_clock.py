@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -20,7 +20,6 @@ def test_full_rate_is_the_ros_clock():
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=50), st.floats(0.0, 1.0))
-@settings(deadline=None)
 def test_at_inverts_the_history(rates, where):
     """Phi is monotone, never faster than time, and interpolated between ticks."""
     clock, stamps, phis = PlanClock(), [], []

@@ -21,7 +21,7 @@ from vla_ros.spec import ActionSlice, PolicySpec, StateSlice
 from vla_ros.types import ActionChunk, JointState
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
-URDF = paths.share() / 'urdf' / ROBOT.urdf
+URDF = ROBOT.urdf_path
 HOME = np.array(ROBOT.home)
 OPEN, CLOSED = ROBOT.gripper.open, ROBOT.gripper.closed
 STEP = 0.1  # [s]
@@ -115,7 +115,7 @@ def label(part: ActionSlice) -> str:
 
 @pytest.mark.parametrize('part', [*KINDS, *GRIPPERS], ids=label)
 @given(seed=SEEDS)
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 def test_relative_undoes_absolute_and_absolute_undoes_relative(part, seed):
     rng = np.random.default_rng(seed)
     made = codec(part, GRIPPER)
@@ -143,7 +143,7 @@ def test_a_state_is_in_the_unit_that_its_scale_says():
 
 
 @given(seed=SEEDS)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_state_is_what_the_pose_of_the_tool_is_called(seed):
     rng = np.random.default_rng(seed)
     arm, velocity = HOME + 0.3 * rng.normal(size=7), rng.normal(size=7)
@@ -245,7 +245,7 @@ def joint_path(seed: int, start: np.ndarray, size: float, count: int = 8) -> np.
 
 @pytest.mark.parametrize('part', [*POSES[::6], BRIDGE, *DELTAS[::3]], ids=label)
 @given(seed=SEEDS)
-@settings(deadline=None, max_examples=3)
+@settings(max_examples=3)
 def test_poses_of_a_joint_path_lead_the_tool_along_it(part, seed):
     """Whatever the representation; seen by MuJoCo, which reads the URDF itself."""
     path = joint_path(seed, HOME, 0.25)
@@ -262,7 +262,7 @@ def test_poses_of_a_joint_path_lead_the_tool_along_it(part, seed):
 
 @pytest.mark.parametrize('part', [POSES[0], BRIDGE, DELTAS[3]], ids=label)
 @given(seed=SEEDS)
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_an_arm_without_redundancy_returns_to_the_joints_of_its_path(part, seed):
     """The Panda with its third joint locked at 0 has six."""
     joints = ROBOT.joints[:2] + ROBOT.joints[3:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -95,7 +95,6 @@ def test_a_point_that_rounding_puts_just_before_a_new_one_is_no_jump():
         st.floats(-0.2, 0.2), min_size=1, max_size=12
     ),
 )  # fmt: skip
-@settings(deadline=None)
 def test_a_new_chunk_is_joined_without_a_jump_of_acceleration(phi, jump, ahead, ways):
     """Wherever the clock is and wherever the new chunk begins, up to its last point."""
     timeline = laid(chunk(0.0))
@@ -210,7 +209,6 @@ def test_a_chunk_without_points_ends_the_motion():
     st.lists(st.floats(0.05, 0.3), min_size=8, max_size=8),
     st.floats(0.0, 1.0),
 )
-@settings(deadline=None)
 def test_the_curve_is_scipys_hermite_spline(values, gaps, where):
     times = np.cumsum(gaps[: len(values)])
     slopes = np.cos(np.array(values))
@@ -251,7 +249,6 @@ def test_a_chunk_computed_during_a_slow_down_is_entered_where_the_arm_is():
 
 
 @given(st.floats(-2.0, 2.0), st.floats(-2.0, 2.0), st.floats(0.11, 0.7))
-@settings(deadline=None)
 def test_a_chunk_that_goes_on_as_planned_changes_nothing(slope, bend, phi):
     """Nothing is smoothed twice: what a strategy has blended already stays as it is."""
 

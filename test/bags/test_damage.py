@@ -40,7 +40,7 @@ def times(bag):
     return [(r.topic, r.nanoseconds) for r in bag.messages()]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), compression=st.sampled_from(list(CompressionType)), chunked=st.booleans())
 def test_a_file_cut_anywhere_gives_what_precedes(tmp_path_factory, data, compression, chunked):
     """The longer the file, the more is read; what is read is always the first of it."""
@@ -97,7 +97,7 @@ def test_a_damaged_chunk_costs_that_chunk_alone(tmp_path):
     assert found == sorted(found, key=lambda item: item[1])
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), storage=st.sampled_from(list(StoragePlugin)))
 def test_flipped_bytes_never_crash(tmp_path_factory, data, storage):
     """Any outcome but a BagError or messages is a defect."""

@@ -111,7 +111,7 @@ def test_sqlite_of_humble_and_before(tmp_path, schema):
         check(bag, known())
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(
     times=st.lists(st.integers(1, 50), min_size=1, max_size=60),
     files=st.integers(1, 4),

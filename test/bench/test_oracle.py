@@ -70,7 +70,7 @@ def test_two_arms_in_a_row_are_one_chain(robot, tmp_path):
     long = two_in_a_row(robot, tmp_path)
     assert long.dof == 2 * robot.dof
     whole = Kinematics(tmp_path / long.urdf, long.arm_joints, long.tool_frame)
-    one = Kinematics(paths.share() / 'urdf' / robot.urdf, robot.arm_joints, robot.tool_frame)
+    one = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
     rng = np.random.default_rng(2)
     for _ in range(10):
         q = rng.uniform(-1.0, 1.0, long.dof)

@@ -54,6 +54,9 @@ def test_a_fresh_run_agrees_with_the_page(tmp_path):
     assert entry['faults'] == entry['missing_keys'] == entry['unexpected_keys'] == []
     for one in entry['by_layout']['lerobot']['deviations'].values():
         assert one['value'] <= one['bound']
+    errors = entry['rounding_error']
+    assert 0.001 < errors['int8'] < 0.02 and 0.05 < errors['nf4'] < 0.15
+    assert entry['by_layout']['lerobot']['rounded'].keys() == errors.keys()
     row = written()[name]
     assert [row[1], row[4], row[-1]] == ['lerobot', f'{entry["parameters"]:,}', entry['oracle']]
     assert float(row[8]) <= entry['by_layout']['lerobot']['deviations']['actions']['bound']

@@ -253,7 +253,7 @@ def test_what_is_no_command_is_refused_and_counts_as_silence(line, change, words
     assert line.forwarder.held is not None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=120),
     st.integers(0, 2**32 - 1),

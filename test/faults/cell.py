@@ -78,9 +78,7 @@ class Cell:
         self._shown = 0.0  # [s] stamp of the last obstacles
         self.pressed: bool | None = True  # what the dead-man switch says; None: nothing
         self._tuned: dict[str, float] = {}  # parameters that were changed -> value before
-        self._kinematics = Kinematics(
-            paths.share() / 'urdf' / ROBOT.urdf, ROBOT.arm_joints, ROBOT.tool_frame
-        )
+        self._kinematics = Kinematics(ROBOT.urdf_path, ROBOT.arm_joints, ROBOT.tool_frame)
         self._out = {
             topic: client.node.create_publisher(
                 interface(topic.type), topic.name, profile(topic.qos)

@@ -13,7 +13,7 @@ from vla_ros.robot import load_robot
 
 ROOT = Path(__file__).parents[2]
 ROBOT = load_robot(ROOT / 'config/robots/panda.yaml')
-ARM = Kinematics(ROOT / 'urdf' / ROBOT.urdf, ROBOT.arm_joints, ROBOT.tool_frame)
+ARM = Kinematics(ROBOT.urdf_path, ROBOT.arm_joints, ROBOT.tool_frame)
 HOME = np.array(ROBOT.home)
 LOWER, UPPER = ROBOT.limits('lower'), ROBOT.limits('upper')
 DOWN = np.diag([1.0, -1.0, -1.0])
@@ -28,7 +28,7 @@ workspace = st.tuples(st.floats(0.30, 0.70), st.floats(-0.28, 0.28), st.floats(0
 
 
 @given(workspace, st.floats(-1.2, 1.2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_downward_pose_of_the_workspace_is_reached_from_home(target, yaw):
     solver = InverseKinematics(ARM, lower=LOWER, upper=UPPER, posture=HOME)
     c, s = np.cos(yaw), np.sin(yaw)
@@ -43,7 +43,7 @@ def test_every_downward_pose_of_the_workspace_is_reached_from_home(target, yaw):
 
 
 @given(st.lists(st.floats(-0.4, 0.4), min_size=7, max_size=7))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_reported_error_is_the_error_of_the_reported_joints(offset):
     target = np.clip(HOME + offset, LOWER, UPPER)
     rotation, position = ARM.fk(target)

@@ -14,7 +14,7 @@ from vla_ros.robot import load_robot
 
 ROOT = Path(__file__).parents[2]
 ROBOT = load_robot(ROOT / 'config/robots/panda.yaml')
-URDF = ROOT / 'urdf' / ROBOT.urdf
+URDF = ROBOT.urdf_path
 ARM = Kinematics(URDF, ROBOT.arm_joints, ROBOT.tool_frame)
 
 # The manufacturer's table in Craig's convention: a [m], d [m], alpha [rad]; then flange, hand.

@@ -15,7 +15,7 @@ from vla_ros.robot import load_robot
 
 ROOT = Path(__file__).parents[2]
 ROBOT = load_robot(ROOT / 'config/robots/panda.yaml')
-URDF = ROOT / 'urdf' / ROBOT.urdf
+URDF = ROBOT.urdf_path
 MODEL = pin.buildModelFromUrdf(str(URDF))
 SOLIDS = pin.buildGeomFromUrdf(MODEL, str(URDF), pin.GeometryType.COLLISION)
 CAPSULES = {c.name: c for c in ROBOT.capsules}

@@ -56,12 +56,16 @@ def test_gradients_pass_through_it():
 
 
 def test_only_the_named_parts_are_rounded_and_the_cost_is_told():
-    network = nn.ModuleDict({
-        'body': nn.Sequential(layer(0), nn.ReLU(), nn.Sequential(nn.Linear(24, 8, bias=False))),
-        'head': nn.Linear(8, 2),
-    })
+    network = nn.ModuleDict(
+        {
+            'body': nn.Sequential(
+                layer(0), nn.ReLU(), nn.Sequential(nn.Linear(24, 8, bias=False))
+            ),
+            'head': nn.Linear(8, 2),
+        }
+    )
     weights = [network['body'][0].weight, network['body'][2][0].weight]
-    told = quantise(network, ['body'])
+    told = quantise(network, ['body'], 'int8')
     kinds = [type(m) for m in network.modules() if isinstance(m, (nn.Linear, Int8Linear))]
     assert kinds == [Int8Linear, Int8Linear, nn.Linear]
     after = [network['body'][0].weight, network['body'][2][0].weight]

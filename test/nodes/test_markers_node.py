@@ -114,7 +114,7 @@ def test_capsules_are_where_the_measured_joints_put_them(client):
         graph.JOINT_STATES,
         lambda m: newest.append(convert.joint_state_from_msg(m, ROBOT.joint_names)),
     )
-    model = pin.buildModelFromUrdf(str(paths.share() / 'urdf' / ROBOT.urdf))
+    model = pin.buildModelFromUrdf(str(ROBOT.urdf_path))
     data, full = model.createData(), pin.neutral(model)
     with watching(client) as viewer:
         viewer.until(lambda: newest and viewer.space('arm') and viewer.pictures > 2, 'the arm')

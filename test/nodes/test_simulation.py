@@ -18,7 +18,7 @@ DT = 0.005
 
 @pytest.fixture(scope='module')
 def built():
-    return Simulation(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, 'tabletop')
+    return Simulation(ROBOT, ROBOT.urdf_path, 'tabletop')
 
 
 @pytest.fixture

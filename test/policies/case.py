@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import json
 from pathlib import Path
 import re
@@ -19,6 +19,8 @@ import torch
 from torch import nn, Tensor
 
 from vla_ros import paths
+from vla_ros.models.quantised import KINDS
+from vla_ros.policies.base import Policy
 from vla_ros.policies.registry import create, statistics
 from vla_ros.robot import load_robot
 from vla_ros.spec import PolicySpec
@@ -52,6 +54,14 @@ class Deviation:
 
 
 @dataclass(frozen=True)
+class Rounded:
+    """What fewer bits did, beside the same policy without."""
+
+    weights: float  # largest |W - rounded W| / |W| of a layer, Frobenius norms
+    actions: float  # largest gap, in the units of the policy file
+
+
+@dataclass(frozen=True)
 class Found:
     """What became of one layout."""
 
@@ -60,6 +70,7 @@ class Found:
     unused: int  # tensors of the files of which it is known that nothing needs them
     parameters: int
     deviations: Mapping[str, Deviation]  # images, tokens, statistics, actions
+    rounded: Mapping[str, Rounded]  # by the kind of weights; empty: the adapter has no such option
 
     @property
     def good(self) -> bool:
@@ -73,6 +84,7 @@ class Case(ABC):
     name: str  # in the registry
     layouts: tuple[str, ...]
     oracle: str
+    rounds = True  # whether it takes `options: weights`
     unused = r'(?!)'  # which tensors of the files nothing needs, a regular expression
 
     @abstractmethod
@@ -149,7 +161,24 @@ class Case(ABC):
             'tokens': Deviation(float(wrong), 0.0),
             'statistics': Deviation(max(gap(a, b) for a, b in parts), 1e-5),
             'actions': Deviation(gap(actions, want.actions), bounds['actions']),
+        }, {
+            kind: self.rounded(spec, obs, kind, policy, actions)
+            for kind in (KINDS if self.rounds else ())
         })  # fmt: skip
+
+    def rounded(
+        self, spec: PolicySpec, obs: Observation, kind: str, plain: Policy, actions: np.ndarray
+    ) -> Rounded:
+        """Load a checkpoint again with fewer bits and compare layers and actions with `plain`."""
+        policy = create(replace(spec, options={**spec.options, 'weights': kind}), ROBOT)
+        policy.reset(obs.instruction, seed=SEED)
+        errors = [
+            float((small.weight - layer.weight).norm() / layer.weight.norm())
+            for one, other in zip(networks(policy), networks(plain))
+            for small, layer in zip(one.modules(), other.modules())
+            if type(small) is KINDS[kind]
+        ]
+        return Rounded(max(errors), gap(policy.infer(obs).actions, actions))
 
 
 def grid(size: int) -> np.ndarray:

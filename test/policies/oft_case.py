@@ -13,7 +13,6 @@ import openvla_reference as reference
 import torch
 from torch import Tensor
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.policies.rlds_pictures import centre_crop, jpeg, lanczos3
 from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
@@ -138,7 +137,7 @@ class OftCase(Case):
 
     def expected(self, folder: Path, layout_: str, obs: Observation) -> Expected:
         spec, _, state_size, _ = CASES[layout_]
-        codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, spec)
+        codec = Codec(ROBOT, ROBOT.urdf_path, spec)
         actions = expected_chunk(layout_, folder, parts(folder), obs, codec.state(obs.joints))
         pixels = planes([pixels_of(obs.frames[i.camera].image, spec) for i in spec.images])
         rows, ends = statistics_of(layout_)

@@ -7,7 +7,6 @@ behaves: 'well', 'deaf' (never answers), 'garbled', 'failing', or whatever the t
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 import io
 import pickle
 import queue
@@ -15,10 +14,10 @@ import socket
 import sys
 import threading
 import time
-import types
 from typing import Any
 
 import grpc
+from lerobot_helpers import modules, RemotePolicyConfig, TimedAction, TimedObservation
 import msgpack
 import numpy as np
 import torch
@@ -183,33 +182,6 @@ class Gr00t(Double):
         line.close()
 
 
-@dataclass
-class TimedData:
-    timestamp: float
-    timestep: int
-
-
-@dataclass
-class TimedAction(TimedData):
-    action: Any
-
-
-@dataclass
-class TimedObservation(TimedData):
-    observation: dict
-    must_go: bool = False
-
-
-@dataclass
-class RemotePolicyConfig:
-    policy_type: str
-    pretrained_name_or_path: str
-    lerobot_features: dict
-    actions_per_chunk: int
-    device: str = 'cpu'
-    rename_map: Any = None
-
-
 class Lerobot(Double):
     """PolicyServer of asynchronous inference: a queue of one observation, pickles both ways."""
 
@@ -218,13 +190,7 @@ class Lerobot(Double):
 
     def __init__(self, actions) -> None:
         super().__init__(actions)
-        helpers = types.ModuleType('lerobot.async_inference.helpers')
-        for cls in (TimedAction, TimedObservation, RemotePolicyConfig):
-            cls.__module__ = helpers.__name__
-            setattr(helpers, cls.__name__, cls)
-        sys.modules[helpers.__name__] = helpers
-        for name in ('lerobot', 'lerobot.async_inference'):
-            sys.modules.setdefault(name, types.ModuleType(name))
+        sys.modules.update(modules())
         self.asked: list[RemotePolicyConfig] = []
 
     @property

@@ -21,7 +21,7 @@ from vla_ros.spec import ActionSlice, PolicySpec
 from vla_ros.types import JointState, Observation
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
-URDF = paths.share() / 'urdf' / ROBOT.urdf
+URDF = ROBOT.urdf_path
 TOOL = Kinematics(URDF, ROBOT.arm_joints, ROBOT.tool_frame)
 HOME = np.append(ROBOT.home, ROBOT.gripper.open)
 HOLD, NOISE, REPLAY, SCRIPTED = (

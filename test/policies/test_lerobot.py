@@ -151,11 +151,11 @@ def truncate(path):
 BREAKS = {
     'foreign type': (
         lambda f: edit(f / 'config.json', lambda c: c.update(type='act')),
-        "config.json is of type 'act', expected 'smolvla'",
+        "config.json has type 'act', expected 'smolvla'",
     ),
     'no type': (
         lambda f: edit(f / 'config.json', lambda c: c.pop('type')),
-        "of type 'None', expected 'smolvla'",
+        "has type 'None', expected 'smolvla'",
     ),
     'no config': (lambda f: (f / 'config.json').unlink(), 'config.json'),
     'damaged config': (lambda f: truncate(f / 'config.json'), 'cannot read .*config.json'),

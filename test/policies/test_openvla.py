@@ -22,7 +22,6 @@ from PIL import Image as Pillow
 import pytest
 import torch
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, ConfigError, PolicyError, UnknownNameError
 from vla_ros.models.prismatic import llama_config, Prismatic, PrismaticShape
@@ -207,7 +206,7 @@ def test_bfloat16_keeps_the_rotary_tables_exact(published):
 def test_end_to_end_the_arm_moves_as_the_action_says(policy):
     obs = observation(1)
     chunk = policy.infer(obs)
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, policy.spec)
+    codec = Codec(ROBOT, ROBOT.urdf_path, policy.spec)
     path = codec.decode(chunk, obs.joints)
     start = codec.kinematics.fk(obs.joints.position[:-1])[1]
     end = codec.kinematics.fk(path.positions[-1, :-1])[1]

@@ -13,7 +13,6 @@ import openvla_layout as layout
 import pytest
 import torch
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, PolicyError, UnknownNameError
 from vla_ros.policies.oft_files import without_lora
@@ -56,7 +55,7 @@ def load(folder, **changes) -> OpenVlaOft:
 def test_chunks_are_those_of_the_second_writing(cases, name):
     spec, actions, _, _ = CASES[name]
     policy = cases[name][2]
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, spec)
+    codec = Codec(ROBOT, ROBOT.urdf_path, spec)
     chunks = []
     for seed in range(2):
         obs = observation(seed)
@@ -72,7 +71,7 @@ def test_chunks_are_those_of_the_second_writing(cases, name):
 
 def test_the_state_is_that_of_libero(cases):
     """Position, axis-angle, then both fingers, the second with the opposite sign."""
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, LIBERO)
+    codec = Codec(ROBOT, ROBOT.urdf_path, LIBERO)
     state = codec.state(observation().joints)
     rotation, position = codec.kinematics.fk(observation().joints.position[:-1])
     np.testing.assert_allclose(state[:3], position)
@@ -134,7 +133,7 @@ def test_merged_adapters_do_what_layer_and_adapter_do_together():
 def test_end_to_end_the_arm_follows_the_chained_steps(cases):
     policy, obs = cases['libero'][2], observation()
     chunk = policy.infer(obs)
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, policy.spec)
+    codec = Codec(ROBOT, ROBOT.urdf_path, policy.spec)
     path = codec.decode(chunk, obs.joints)
     start = codec.kinematics.fk(obs.joints.position[:-1])[1]
     places = np.array([codec.kinematics.fk(q[:-1])[1] for q in path.positions])

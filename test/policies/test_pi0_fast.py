@@ -25,7 +25,6 @@ from pi_layout import FAST, SIZES, WORDS
 import pytest
 from safetensors.torch import load_file, save_file
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, PolicyError
 from vla_ros.policies.registry import create, statistics
@@ -52,7 +51,7 @@ def test_a_written_chunk_is_decoded_into_radians(copy, end):
     assert (found.stamp, found.step) == (1.0, 0.1)
     assert set(found.timings) == {'preprocess', 'inference'}
     assert policy.offers == frozenset()
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, policy.spec)
+    codec = Codec(ROBOT, ROBOT.urdf_path, policy.spec)
     path = codec.decode(found, observation().joints)
     arm = observation().joints.position[:-1] + want[:, :-1]
     np.testing.assert_allclose(path.positions[:, :-1], arm, atol=1e-6)

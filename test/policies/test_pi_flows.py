@@ -110,7 +110,7 @@ def plan(obs, steps=5) -> np.ndarray:
 def test_a_guided_chunk_keeps_to_the_prefix_in_radians(case, policy, jacobian, monkeypatch):
     kind, layout, _ = case
     obs = observation()
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, policy.spec)
+    codec = Codec(ROBOT, ROBOT.urdf_path, policy.spec)
     known = plan(obs)
     seen, guidance = [], core.PrefixGuidance
 
@@ -137,7 +137,7 @@ def test_a_guided_chunk_keeps_to_the_prefix_in_radians(case, policy, jacobian, m
 
 def test_decoded_joints_are_the_anchor_and_the_actions(policy):
     obs = observation()
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, policy.spec)
+    codec = Codec(ROBOT, ROBOT.urdf_path, policy.spec)
     chunk = answer(policy, obs)
     path = codec.decode(chunk, obs.joints)
     assert path.positions.shape == (SIZES.horizon, 8)
@@ -299,7 +299,7 @@ def test_the_policy_file_of_a_family_runs_with_a_small_checkpoint(tmp_path, kind
     )
     obs = observation()
     policy = create(small, ROBOT)
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, small)
+    codec = Codec(ROBOT, ROBOT.urdf_path, small)
     chunk = answer(policy, obs)
     path = codec.decode(chunk, obs.joints)
     moved = np.cumsum(3.0 * chunk.actions[:, :7], axis=0) * whole.step  # velocities

@@ -94,13 +94,19 @@ def test_the_embedding_may_be_there_under_its_own_name_too(copy):
         ('pi0', 'lerobot', 'type', 'pi05'),
         ('pi05', 'lerobot', 'type', 'pi0'),
         ('pi0', 'transformers', 'model_type', 'paligemma'),
-        ('pi05', 'openpi', 'model_type', 'pi05'),  # which transformers has not
+        ('pi05', 'openpi', 'model_type', 'pi0'),
     ],
 )
 def test_another_model_is_named(copy, kind, layout, key, value):
     folder = copy(kind, layout)
     edit(folder / 'config.json', **{key: value})
     refused(kind, folder, f"config.json has {key} '{value}', expected .*{kind}")
+
+
+def test_a_layout_that_a_model_is_not_read_in_is_named(copy):
+    folder = copy('pi05', 'openpi')
+    edit(folder / 'config.json', model_type='pi05')  # which transformers has not
+    refused('pi05', folder, 'is in the transformers layout of pi05, expected openpi .* or lerobot')
 
 
 def test_a_folder_in_no_layout_lists_those_that_there_are(copy):

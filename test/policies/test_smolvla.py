@@ -28,7 +28,6 @@ from smolvla_case import (
 import smolvla_layout
 import torch
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, ConfigError, PolicyError, UnknownNameError
 from vla_ros.policies.registry import create
@@ -119,7 +118,7 @@ def test_it_offers_samples_and_guidance(policy, observation):
     first, second = policy.samples(observation, 2)
     np.testing.assert_allclose(first.actions, answer(policy, observation), atol=1e-5)
     assert np.abs(first.actions - second.actions).max() > 1e-3
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, policy.spec)
+    codec = Codec(ROBOT, ROBOT.urdf_path, policy.spec)
     wanted = codec.absolute(first, observation.joints)[:5] + 0.03
     for jacobian in ('exact', 'identity'):
         prefix = ChunkPrefix(wanted, 3, 2, Guidance(jacobian, limit=10.0))
@@ -131,7 +130,7 @@ def test_it_offers_samples_and_guidance(policy, observation):
 def test_from_the_registry_to_joint_positions(policy, observation):
     policy.reset(observation.instruction, seed=5)
     chunk = policy.infer(observation)
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, policy.spec)
+    codec = Codec(ROBOT, ROBOT.urdf_path, policy.spec)
     path = codec.decode(chunk, observation.joints)
     assert path.positions.shape == (HORIZON, 8) and np.isfinite(path.positions).all()
     np.testing.assert_allclose(path.positions[:, :7], chunk.actions[:, :7])
@@ -238,7 +237,7 @@ BREAKS = {
     ),
     'VLM of another kind': (
         lambda f: edit(f / 'vlm' / 'config.json', model_type='idefics3'),
-        "of model_type 'idefics3', expected 'smolvlm'",
+        "has model_type 'idefics3', expected 'smolvlm'",
     ),
     'config without a size': (
         lambda f: edit(f / 'config.json', chunk_size=None),

@@ -232,7 +232,7 @@ ABSOLUTE = (ActionSlice('tool_position', 'm'), SPEC.action[1])
 
 def near(obs: Observation, known: int) -> np.ndarray:
     """Return an absolute prefix (known, 4) a little beside the tool."""
-    arm = Kinematics(paths.share() / 'urdf' / ROBOT.urdf, ROBOT.arm_joints, ROBOT.tool_frame)
+    arm = Kinematics(ROBOT.urdf_path, ROBOT.arm_joints, ROBOT.tool_frame)
     here = arm.fk(obs.joints.position[:-1])[1]
     along = np.linspace(0.005, 0.06, HORIZON)[:known, None] * [1.0, -1.0, 0.5]
     return np.column_stack([here + along, np.full(known, 0.8)])
@@ -285,7 +285,7 @@ def test_a_prefix_without_guidance_changes_nothing(policy, observation):
 def test_guided_actions_keep_to_the_prefix_in_metres(folder, observation, jacobian, action):
     """The weights are random, so the Jacobian is near the identity and the pull is strong."""
     policy = TinyPi0(replace(SPEC, checkpoint=str(folder), action=action), ROBOT)
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, policy.spec)
+    codec = Codec(ROBOT, ROBOT.urdf_path, policy.spec)
     known = near(observation, 8)
 
     def distance(prefix):
@@ -339,7 +339,7 @@ def test_one_row_of_statistics_serves_every_step_of_a_prefix(copy, observation):
 
 @pytest.mark.parametrize('delay, kept', [(0, 0), (2, 2), (3, 3), (5, 3)])
 def test_a_trained_prefix_is_kept_as_far_as_the_training_went(trained, observation, delay, kept):
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, SPEC)
+    codec = Codec(ROBOT, ROBOT.urdf_path, SPEC)
     trained.reset(observation.instruction, seed=7)
     prefix = prefix_of(observation, delay=delay, jacobian='trained')
     chunk = trained.infer(observation, prefix)

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 import torch
 
 from vla_ros import paths
-from vla_ros.errors import CheckpointError
+from vla_ros.errors import CheckpointError, UnknownNameError
+from vla_ros.models.nf4 import Nf4Linear
 from vla_ros.models.quantised import Int8Linear
 from vla_ros.policies.registry import create, statistics
 from vla_ros.robot import load_robot
@@ -136,19 +137,26 @@ def test_an_adapter_gives_what_the_changed_file_gives(tmp_path, adapter):
         answers(adapter, folder, lora=str(tmp_path))
 
 
+@pytest.mark.parametrize('kind, most', [('int8', 0.1), ('nf4', 0.7)])
 @pytest.mark.parametrize('adapter', CASES)
-def test_eight_bits_change_little_and_are_told(tmp_path, adapter, caplog):
+def test_fewer_bits_change_little_and_are_told(tmp_path, adapter, kind, most, caplog):
     folder = tmp_path / 'checkpoint'
     folder.mkdir()
     CASES[adapter][1](folder)
     plain = answers(adapter, folder)
     with caplog.at_level('INFO'):
-        rounded = answers(adapter, folder, weights='int8')
-    assert str(folder) in caplog.text and 'relative error of their weights' in caplog.text
+        rounded = answers(adapter, folder, weights=kind)
+    assert str(folder) in caplog.text and f'layers in {kind}, ' in caplog.text
+    assert 'relative error of their weights' in caplog.text
     assert np.isfinite(rounded).all()
     if adapter != 'openvla':  # whose words may be others by a rounding
         gap = np.abs(rounded - plain).max()
-        assert 1e-6 < gap < 0.1 * np.abs(plain - plain.mean()).max()
+        assert 1e-6 < gap < most * np.abs(plain - plain.mean()).max()
+
+
+def test_a_kind_of_weights_that_is_none_is_refused_with_the_closest(tmp_path):
+    with pytest.raises(UnknownNameError, match="'nf5'.*Did you mean 'nf4'"):
+        answers('pi0', tmp_path, weights='nf5')
 
 
 def test_pi0_fast_which_writes_words_has_the_weights_that_are_asked_for(tmp_path):
@@ -158,15 +166,16 @@ def test_pi0_fast_which_writes_words_has_the_weights_that_are_asked_for(tmp_path
     _, name, tensors = find(folder, 'language_model.layers.1.mlp.up_proj')
     added = write_lora(lora, name, tensors[name].shape)
     spec = replace(JOINTS, adapter='pi0_fast', checkpoint=str(folder))
-    plain, adapted, rounded = (
+    plain, adapted, rounded, quarter = (
         dict(create(replace(spec, options=options), ROBOT)._model.named_modules())
-        for options in ({}, {'lora': str(lora)}, {'weights': 'int8'})
+        for options in ({}, {'lora': str(lora)}, {'weights': 'int8'}, {'weights': 'nf4'})
     )
     where = 'vlm.language_model.layers.{}.mlp.up_proj'
     gap = adapted[where.format(1)].weight - plain[where.format(1)].weight
     torch.testing.assert_close(gap, added, rtol=0.0, atol=1e-5)
     assert torch.equal(adapted[where.format(0)].weight, plain[where.format(0)].weight)
     assert isinstance(rounded[where.format(0)], Int8Linear)
+    assert isinstance(quarter[where.format(0)], Nf4Linear)
     assert not isinstance(rounded['lm_head'], Int8Linear)
 
 

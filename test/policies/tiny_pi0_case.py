@@ -67,7 +67,7 @@ def tokens(folder: Path, obs: Observation) -> dict[str, torch.Tensor]:
 def stock(folder, obs: Observation, seed: int, index: int, steps: int | None = None):
     """Return the actions (T, A) that transformers alone gives for the same noise."""
     model = PI0ForConditionalGeneration.from_pretrained(folder).eval()
-    arm = Kinematics(paths.share() / 'urdf' / ROBOT.urdf, ROBOT.arm_joints, ROBOT.tool_frame)
+    arm = Kinematics(ROBOT.urdf_path, ROBOT.arm_joints, ROBOT.tool_frame)
     opening = obs.joints.position[-1] / ROBOT.gripper.open
     state = np.append(arm.fk(obs.joints.position[:-1])[1], opening)
     mean, std = (np.array(STATS['state'][k]) for k in ('mean', 'std'))
@@ -89,6 +89,7 @@ class TinyPi0Case(Case):
     """The small pi0 that this repository trains itself, at its own size."""
 
     name = 'tiny_pi0'
+    rounds = False
     layouts = ('vla train',)
     oracle = "transformers' own PI0ForConditionalGeneration.sample_actions and tokenizer"
 

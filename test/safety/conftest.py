@@ -74,7 +74,7 @@ class Oracle:
     """Distances between the URDF's own collision shapes, by coal; knows nothing of capsules."""
 
     def __init__(self, robot: RobotSpec) -> None:
-        urdf = str(paths.share() / 'urdf' / robot.urdf)
+        urdf = str(robot.urdf_path)
         self.model = pin.buildModelFromUrdf(urdf)
         self.geometry = pin.buildGeomFromUrdf(self.model, urdf, pin.GeometryType.COLLISION)
         self.data = self.model.createData()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ P = 0.005  # [s] period
 
 
 @given(st.lists(st.floats(0.2, 3.0), min_size=5, max_size=80), st.integers(1, 4))
-@settings(deadline=None)
 def test_integrated_time_is_never_more_than_a_period_ahead(config, gaps, coarse):
     """The ROS clock shows a new value every `coarse` ticks; gaps are in periods."""
     clocks = Clocks(config)

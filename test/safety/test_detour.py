@@ -11,7 +11,6 @@ import pytest
 from vla_ros.actions import Plan
 from vla_ros.kinematics import Kinematics
 from vla_ros.obstacle import Obstacle
-from vla_ros.paths import share
 from vla_ros.safety import World
 from vla_ros.safety.detour import blocking_row, go_aside, OVER, PATIENCE, PULL, SPEED
 from vla_ros.types import JointState, Trajectory
@@ -34,7 +33,7 @@ def box(position, size, yaw=0.0, **kwargs):
 
 @pytest.fixture(scope='module')
 def kinematics(robot):
-    return Kinematics(share() / 'urdf' / robot.urdf, robot.arm_joints, robot.tool_frame)
+    return Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -17,7 +17,6 @@ LENGTH = st.floats(1e-3, 1.0)
 NUMBER = st.floats(-1.0, 1.0)
 
 
-@settings(deadline=None)
 @given(half=st.tuples(LENGTH, LENGTH, LENGTH), radius=LENGTH)
 def test_a_rounded_box_is_a_closed_surface_at_its_radius(half, radius):
     triangles = drawing.rounded(half, radius).reshape(-1, 3, 3)
@@ -39,7 +38,6 @@ def test_a_rounded_box_is_a_closed_surface_at_its_radius(half, radius):
     assert 0.7 * exact < volume.sum() / 6.0 <= exact * (1.0 + 1e-9)
 
 
-@settings(deadline=None)
 @given(NUMBER, NUMBER, NUMBER)
 def test_a_turn_leads_z_along_a_direction(x, y, z):
     direction = np.array([x, y, z])

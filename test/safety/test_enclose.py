@@ -60,7 +60,7 @@ def from_segments(points, segments):
 
 
 @given(seeds, st.sampled_from(sorted(SIZES)))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_point_of_a_solid_is_inside_its_hull(seed, shape):
     rng = np.random.default_rng(seed)
     size = rng.uniform(0.005, 0.3, SIZES[shape])
@@ -79,7 +79,7 @@ def test_every_point_of_a_solid_is_inside_its_hull(seed, shape):
 
 
 @given(seeds, st.sampled_from(sorted(SIZES)))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_point_of_a_hull_is_further_out_than_it_says(seed, shape):
     rng = np.random.default_rng(seed)
     size = rng.uniform(0.005, 0.3, SIZES[shape])

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vla_ros import paths
 from vla_ros.kinematics import Kinematics
 from vla_ros.obstacle import Obstacle
 from vla_ros.safety import chain, distance, limits, World
@@ -73,9 +72,7 @@ def coal_distance(a, pose_a, b, pose_b):
 
 
 def test_capsules_stand_where_pinocchio_puts_their_links(robot, scene):
-    kinematics = Kinematics(
-        paths.share() / 'urdf' / robot.urdf, robot.arm_joints, robot.tool_frame
-    )
+    kinematics = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
     rng = np.random.default_rng(0)
     for _ in range(20):
         q = random_pose(robot, rng)
@@ -88,7 +85,7 @@ def test_capsules_stand_where_pinocchio_puts_their_links(robot, scene):
 
 
 @given(points)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_segment_distance_is_the_least_of_all(p):
     s, t = distance.closest_on_segments(*p)
     found = np.linalg.norm(p[0] + s * (p[1] - p[0]) - p[2] - t * (p[3] - p[2]))
@@ -235,7 +232,7 @@ def test_no_line_is_cleared_that_dense_sampling_refutes(robot, scene, world):
     st.floats(-2.0, 2.0),
     st.sampled_from([0.001, 0.002, 0.005, 0.01]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_box_is_never_empty_and_always_leaves_room_to_stop(q, v, before, dt):
     one = np.ones(1)
     lo, hi = np.zeros(1), np.zeros(1)

@@ -7,7 +7,6 @@ import pinocchio as pin
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vla_ros import paths
 from vla_ros.errors import UnknownNameError
 from vla_ros.obstacle import Obstacle
 from vla_ros.safety.chain import forward, Pose
@@ -22,7 +21,7 @@ def held(name='cube', shape='box', size=(0.04, 0.05, 0.3), link='panda_hand', **
 
 @pytest.fixture(scope='module')
 def model(robot):
-    return build_model(robot, paths.share() / 'urdf' / robot.urdf)
+    return build_model(robot, robot.urdf_path)
 
 
 def pose_of(model, q):
@@ -38,7 +37,7 @@ def pose_of(model, q):
 @pytest.mark.parametrize('link', ['panda_hand', 'panda_link7', 'panda_hand_tcp'])
 def test_held_capsules_stand_where_pinocchio_puts_their_link(robot, model, link):
     """The oracle has every joint of the URDF, the fingers too."""
-    whole = pin.buildModelFromUrdf(str(paths.share() / 'urdf' / robot.urdf))
+    whole = pin.buildModelFromUrdf(str(robot.urdf_path))
     data = whole.createData()
     solid = held(link=link)
     loaded = with_held(model, [solid], supports=True)

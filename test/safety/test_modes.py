@@ -12,7 +12,6 @@ from vla_ros.actions import Plan
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.kinematics import Kinematics
 from vla_ros.obstacle import Obstacle
-from vla_ros.paths import share
 from vla_ros.safety import Level, World
 from vla_ros.safety.tick import go_around
 from vla_ros.types import Trajectory
@@ -28,7 +27,7 @@ def make(safety, robot, config):
 @pytest.fixture(scope='module')
 def post(robot):
     """A thin post that the tool runs into on its sweep."""
-    kinematics = Kinematics(share() / 'urdf' / robot.urdf, robot.arm_joints, robot.tool_frame)
+    kinematics = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
     q = np.array(robot.home)
     q[0] += 1.0
     _, tool = kinematics.fk(q)
@@ -170,7 +169,7 @@ def test_retuning_in_flight_takes_effect_and_never_makes_the_present_illegal(mak
 
 
 def test_the_tool_is_never_faster_than_its_limit(make, safety, robot, config):
-    kinematics = Kinematics(share() / 'urdf' / robot.urdf, robot.arm_joints, robot.tool_frame)
+    kinematics = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
     drive = make('path+cbf')
     safety.retune(replace(config, tool_speed=0.12))
     before = kinematics.fk(drive.q[:-1])[1]

@@ -8,7 +8,6 @@ import numpy as np
 import pinocchio as pin
 import pytest
 
-from vla_ros import paths
 from vla_ros.mark import Form, Mark
 from vla_ros.obstacle import Obstacle
 from vla_ros.robot import RobotSpec
@@ -45,7 +44,7 @@ def random_pose(robot: RobotSpec, seed: int) -> np.ndarray:
 
 def links(robot: RobotSpec, q: np.ndarray) -> dict[str, pin.SE3]:
     """Return the pose of every link by pinocchio, fingers at zero."""
-    model = pin.buildModelFromUrdf(str(paths.share() / 'urdf' / robot.urdf))
+    model = pin.buildModelFromUrdf(str(robot.urdf_path))
     full = pin.neutral(model)
     full[: len(q)] = q
     data = model.createData()

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vla_ros import paths
 from vla_ros.kinematics import Kinematics
 from vla_ros.obstacle import Obstacle
 from vla_ros.safety import World
@@ -30,7 +29,7 @@ def scene(shared_filter, robot, config):
 
 @pytest.fixture(scope='module')
 def kinematics(robot):
-    return Kinematics(paths.share() / 'urdf' / robot.urdf, robot.arm_joints, robot.tool_frame)
+    return Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
 
 
 def box(name='crate', place=(0.5, 0.0, 0.1), size=(0.1, 0.1, 0.1), **changes):

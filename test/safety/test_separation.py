@@ -11,7 +11,6 @@ import numpy as np
 import pinocchio as pin
 import pytest
 
-from vla_ros import paths
 from vla_ros.actions import Plan
 from vla_ros.obstacle import Obstacle
 from vla_ros.safety import Level, World
@@ -53,7 +52,7 @@ def test_no_point_of_a_capsule_is_faster_than_the_fastest(shared_filter, robot, 
     v = rng.uniform(-1.0, 1.0, robot.dof) * robot.limits('velocity')
     forward(arm, q, pose)
     bound = fastest_point(arm, pose, v)
-    model = pin.buildModelFromUrdf(str(paths.share() / 'urdf' / robot.urdf))
+    model = pin.buildModelFromUrdf(str(robot.urdf_path))
     data, step, fastest = model.createData(), 1e-6, 0.0
     places = []
     for place in (q - step * v, q + step * v):

@@ -11,7 +11,6 @@ import pytest
 from vla_ros import config as files
 from vla_ros.errors import ConfigError
 from vla_ros.kinematics import Kinematics
-from vla_ros.paths import share
 from vla_ros.safety import Level
 from vla_ros.safety.chain import forward
 from vla_ros.safety.config import Workspace
@@ -23,7 +22,7 @@ ANYWHERE = Workspace((-9.0, -9.0, -9.0), (9.0, 9.0, 9.0))
 
 @pytest.fixture(scope='module')
 def kinematics(robot):
-    return Kinematics(share() / 'urdf' / robot.urdf, robot.arm_joints, robot.tool_frame)
+    return Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
 
 
 def by_pinocchio(kinematics, q):

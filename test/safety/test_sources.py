@@ -116,7 +116,7 @@ triples = st.tuples(numbers, numbers, numbers)
     ),
     numbers, st.sampled_from([BASE, 'panda_hand', 'panda_leftfinger', 'nowhere', '']),
 )  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_array_whatever_makes_a_distance_that_is_no_number(
     robot, everything, given_ones, stamp, frame
 ):
@@ -184,7 +184,7 @@ def test_stamp_zero_is_now_where_nothing_moves(worlds):
 
 def frame_pose(robot, q, frame):
     """Return where Pinocchio puts a frame, with every joint of the URDF."""
-    model = pin.buildModelFromUrdf(str(paths.share() / 'urdf' / robot.urdf))
+    model = pin.buildModelFromUrdf(str(robot.urdf_path))
     data = model.createData()
     pin.framesForwardKinematics(model, data, np.append(q, [0.0, 0.0]))
     place = data.oMf[model.getFrameId(frame)]

@@ -67,7 +67,7 @@ def coal_distance(one, turn, place, a, b, radius):
 
 
 @given(seeds, vectors, vectors, st.sampled_from(sorted(COAL)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_clearance_is_coals_distance(seed, a, b, shape):
     """Exact for convex bodies the core knows; a cylinder's is never above, and near it."""
     rng = np.random.default_rng(seed)
@@ -96,7 +96,7 @@ def test_a_flat_cylinder_does_not_grow_upwards():
 
 
 @given(seeds, st.sampled_from(['box', 'sphere', 'cylinder', 'capsule']), st.floats(0.0, 1.0))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_solid_grows_over_all_that_it_may_do(seed, shape, age):
     """Points of a body that moves as declared, and as wrongly as declared, stay inside."""
     rng = np.random.default_rng(seed)
@@ -135,7 +135,7 @@ def surface(shape, size, rng, count):
 
 
 @given(seeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rotations_and_quaternions_are_scipys(seed):
     turn = Rotation.random(random_state=seed)
     np.testing.assert_allclose(rotation(turn.as_quat()), turn.as_matrix(), atol=1e-12)

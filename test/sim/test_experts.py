@@ -19,7 +19,7 @@ from vla_ros.spec import ActionSlice, PolicySpec
 from vla_ros.types import ActionChunk, JointState
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
-URDF = paths.share() / 'urdf' / ROBOT.urdf
+URDF = ROBOT.urdf_path
 REPLAN = 3  # steps that run before the expert is asked again
 SPEC = PolicySpec(
     name='expert', adapter='expert', images=(), state=(), step=STEP,
@@ -105,7 +105,7 @@ def situations(draw) -> tuple[Episode, SceneState]:
 
 
 @given(situations(), st.integers(1, 12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_plan_moves_at_a_bounded_speed_above_the_table(situation, horizon):
     episode, state = situation
     points = plan(episode, state, horizon)
@@ -117,7 +117,7 @@ def test_a_plan_moves_at_a_bounded_speed_above_the_table(situation, horizon):
 
 
 @given(situations())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_plan_is_a_function_of_the_state_and_shorter_ones_are_its_beginning(situation):
     episode, state = situation
     objects, tool = state.objects.copy(), state.tool.copy()

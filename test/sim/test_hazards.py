@@ -19,7 +19,7 @@ from vla_ros.sim.tabletop import Tabletop
 from vla_ros.sim.tasks import Episode, sample_episode
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
-URDF = paths.share() / 'urdf' / ROBOT.urdf
+URDF = ROBOT.urdf_path
 ARM = Kinematics(URDF, ROBOT.arm_joints, ROBOT.tool_frame)
 HOME = np.array(ROBOT.home)
 STILL = np.zeros(3)

@@ -33,7 +33,6 @@ def centres(layout: Layout) -> np.ndarray:
 
 
 @given(SEEDS)
-@settings(deadline=None)
 def test_everything_stands_apart_inside_the_area(seed):
     layout = sample_layout(np.random.default_rng(seed))
     points = centres(layout)
@@ -48,7 +47,7 @@ def test_everything_stands_apart_inside_the_area(seed):
 
 
 @given(SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_same_seed_lays_the_same_table(seed):
     first, second = (sample_layout(np.random.default_rng(seed)) for _ in range(2))
     assert first == second
@@ -82,7 +81,6 @@ def test_sizes_are_those_of_the_simulated_bodies():
 
 
 @given(SEEDS, st.floats(-np.pi, np.pi), st.integers(0, len(SHAPES) - 1))
-@settings(deadline=None)
 def test_a_clear_push_keeps_its_distance_all_along_the_sweep(seed, angle, target):
     layout = sample_layout(np.random.default_rng(seed))
     direction = np.array([np.cos(angle), np.sin(angle)])

@@ -19,7 +19,7 @@ SIZE = 96  # [px]
 
 @pytest.fixture(scope='module')
 def table():
-    table = Tabletop(ROBOT, paths.share() / 'urdf' / ROBOT.urdf)
+    table = Tabletop(ROBOT, ROBOT.urdf_path)
     yield table
     table.world.close()
 

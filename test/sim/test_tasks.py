@@ -44,7 +44,6 @@ def meant(instruction: str, episode: Episode) -> list[int]:
 
 
 @given(TASK, SEEDS)
-@settings(deadline=None)
 def test_the_sentence_means_exactly_one_object_and_one_direction(task, seed):
     episode = sample_episode(task, seed)
     assert '{' not in episode.instruction
@@ -60,7 +59,7 @@ def test_the_sentence_means_exactly_one_object_and_one_direction(task, seed):
 
 
 @given(TASK, SEEDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_same_seed_asks_the_same(task, seed):
     assert sample_episode(task, seed) == sample_episode(task, seed)
     assert sample_episode(task, seed) != sample_episode(task, seed + 1)
@@ -98,7 +97,7 @@ def body(shape: str) -> coal.ShapeBase:
 
 
 @given(st.sampled_from(SHAPES), st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_surface_distance_agrees_with_coal(shape, offset):
     centre = np.array([0.5, -0.1, 0.3])
     point = coal.Sphere(1e-9)
@@ -112,7 +111,7 @@ def test_surface_distance_agrees_with_coal(shape, offset):
 
 
 @given(st.lists(st.floats(-0.1, 0.1), min_size=3, max_size=3), st.floats(-np.pi, np.pi))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_yaw_of_a_cube_changes_the_distance_by_less_than_10_mm(offset, yaw):
     turned = np.array([
         [np.cos(yaw), -np.sin(yaw), 0.0], [np.sin(yaw), np.cos(yaw), 0.0], [0.0, 0.0, 1.0],
@@ -134,14 +133,12 @@ def moved(state: SceneState, target: int, to) -> SceneState:
 
 
 @given(TASK, SEEDS)
-@settings(deadline=None)
 def test_no_task_is_done_when_it_begins(task, seed):
     episode = sample_episode(task, seed)
     assert not succeeded(episode, scene_of(episode))
 
 
 @given(TASK, SEEDS)
-@settings(deadline=None)
 def test_what_befalls_another_object_is_no_success(task, seed):
     episode = sample_episode(task, seed)
     state = scene_of(episode)

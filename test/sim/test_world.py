@@ -14,7 +14,7 @@ from vla_ros.sim.world import World
 
 ROOT = Path(__file__).parents[2]
 ROBOT = load_robot(ROOT / 'config/robots/panda.yaml')
-URDF = ROOT / 'urdf' / ROBOT.urdf
+URDF = ROBOT.urdf_path
 ARM = Kinematics(URDF, ROBOT.arm_joints, ROBOT.tool_frame)
 HOME = np.array(ROBOT.home)
 DOWN = np.diag([1.0, -1.0, -1.0])

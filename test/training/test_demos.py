@@ -87,7 +87,7 @@ def test_a_picture_shows_the_recorded_instant(recorded):
     with np.load(recorded / 'shard_0000.npz') as data:
         frames = Frames(**{f.name: data[f.name] for f in fields(Frames)})
     robot = load_robot(paths.find('robots', 'panda'))
-    table = Tabletop(robot, paths.share() / 'urdf' / robot.urdf)
+    table = Tabletop(robot, robot.urdf_path)
     table.reset(sample_episode('reach', demos.FIRST_SEED))
     drawn = table.square('scene', IMAGE_SIZE)
     other = sample_episode('reach', demos.FIRST_SEED + 1)

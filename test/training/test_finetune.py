@@ -58,7 +58,7 @@ def data(tmp_path_factory):
 
 def test_samples_are_tool_positions_relative_to_the_row(data):
     samples = load_samples(data.folder, SPEC, ROBOT, lambda done, total: None)
-    arm = Kinematics(paths.share() / 'urdf' / ROBOT.urdf, ROBOT.arm_joints, ROBOT.tool_frame)
+    arm = Kinematics(ROBOT.urdf_path, ROBOT.arm_joints, ROBOT.tool_frame)
     assert samples.images.shape == (sum(ROWS), 2, 96, 96, 3)
     row = 0
     for index, episode in enumerate(data.episodes):

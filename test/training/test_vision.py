@@ -20,7 +20,7 @@ from vla_ros.training.demos import CAMERAS, EXPERT_SPEC, Frames, IMAGE_SIZE
 from vla_ros.types import ActionChunk, JointState
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
-URDF = paths.share() / 'urdf' / ROBOT.urdf
+URDF = ROBOT.urdf_path
 TOOLS = [(0.45, 0.0, 0.30), (0.40, -0.2, 0.15), (0.62, 0.18, 0.12), (0.5, 0.1, 0.25)]
 FINE = 5  # the picture of the oracle is so much larger than the policy's
 

@@ -9,7 +9,6 @@ import multiprocessing
 
 import numpy as np
 
-from vla_ros import paths
 from vla_ros.bench.episode import Episode
 from vla_ros.bench.tally import Tally
 from vla_ros.kinematics import Kinematics
@@ -46,7 +45,7 @@ class Invariance:
         """Take the settings to alternate; `make` builds a filter, the control a broken one."""
         self._robot, self._configs, self._seed, self._make = robot, configs, seed, make
         self._filters: dict[int, SafetyFilter] = {}
-        urdf = paths.share() / 'urdf' / robot.urdf
+        urdf = robot.urdf_path
         self._kinematics = Kinematics(urdf, robot.arm_joints, robot.tool_frame)
 
     def episode(self, number: int, ticks: int = EPISODE) -> Tally:

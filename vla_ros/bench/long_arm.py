@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from vla_ros import paths
 from vla_ros.robot import Capsule, JointLimits, RobotSpec
 
 FIRST, SECOND = 'first_', 'second_'  # before every name of either half
@@ -22,7 +21,7 @@ def two_in_a_row(robot: RobotSpec, folder: Path) -> RobotSpec:
     The second base is bolted to the tool frame of the first; the first one's gripper stays, as
     dead weight.
     """
-    source = paths.share() / 'urdf' / robot.urdf
+    source = robot.urdf_path
     root = ElementTree.Element('robot', name=f'two_{robot.name}')
     for prefix in (FIRST, SECOND):
         for element in ElementTree.parse(source).getroot():

@@ -14,7 +14,6 @@ import coal
 import numpy as np
 import pinocchio as pin
 
-from vla_ros import paths
 from vla_ros.errors import UnknownNameError
 from vla_ros.obstacle import Obstacle
 from vla_ros.robot import RobotSpec
@@ -51,7 +50,7 @@ class Oracle:
     def __init__(self, robot: RobotSpec, obstacles: Sequence[Obstacle] = ()) -> None:
         """Place the robot's collision shapes, its floor and the obstacles' shapes."""
         self.robot = robot
-        urdf = paths.share() / 'urdf' / robot.urdf
+        urdf = robot.urdf_path
         self.model = pin.buildModelFromUrdf(str(urdf))
         self._data = self.model.createData()
         geometry = pin.buildGeomFromUrdf(self.model, str(urdf), pin.GeometryType.COLLISION)

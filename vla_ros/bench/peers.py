@@ -135,7 +135,7 @@ def export(recording: Recording, first: int, count: int) -> dict[str, Array]:
     """Return all that the worker needs of `count` ticks from `first` on, as plain arrays."""
     robot, built = recording.robot, bare.problems(recording, first, count)
     scene = SafetyFilter(robot, recording.config).scene
-    urdf = paths.share() / 'urdf' / robot.urdf
+    urdf = robot.urdf_path
     kinematics = Kinematics(urdf, robot.arm_joints, robot.tool_frame)
     ticks, seen = recording.ticks[first : first + count], recording.seen[first : first + count]
     solids = len(ticks[0].world.obstacles)

@@ -18,8 +18,9 @@ from vla_ros.errors import ConfigError, UnknownNameError, VlaError
 
 CASES = Path('test') / 'policies' / 'cases.py'
 WHAT = ('images', 'tokens', 'statistics', 'actions')
+WEIGHTS = ('int8', 'nf4')  # as `options: weights` has them
 HEADS = (
-    'adapter', 'layouts', 'missing', 'unexpected', 'parameters', *WHAT, 'oracle',
+    'adapter', 'layouts', 'missing', 'unexpected', 'parameters', *WHAT, *WEIGHTS, 'oracle',
 )  # fmt: skip
 
 
@@ -40,7 +41,8 @@ def adapters(names: tuple[str, ...], markdown: Path | None, output: Output) -> N
     A tensor of a network that no file has is missing, one of a file that no network has is
     unexpected; values are compared, not names. A deviation is the largest absolute difference of
     pictures as they enter the network (-1 to 1 or so), of tokens (how many differ), of normalised
-    statistics and of actions in their own units. Fails if one is larger than its bound.
+    statistics and of actions in their own units. Fails if one is larger than its bound. Then the
+    linear layers are rounded to fewer bits: of the worst one, the error of the weights.
     """
     from rich.progress import Progress
 
@@ -106,6 +108,10 @@ def examine(case: Any, layout: str) -> dict[str, Any]:
             what: {'value': one.value, 'bound': one.bound, 'within': one.within}
             for what, one in found.deviations.items()
         },
+        'rounded': {
+            kind: {'weights': one.weights, 'actions': one.actions}
+            for kind, one in found.rounded.items()
+        },
     }
 
 
@@ -137,6 +143,11 @@ def summary(case: Any, layouts: dict[str, dict[str, Any]]) -> dict[str, Any]:
         'oracle': case.oracle,
         'max_deviation': worst['actions'],
         'worst': worst,
+        'rounding_error': {
+            kind: max((one['rounded'][kind]['weights'] for one in loaded.values()
+                       if kind in one['rounded']), default=None)
+            for kind in WEIGHTS
+        },
         'by_layout': layouts,
         'faults': faults,
     }  # fmt: skip
@@ -147,11 +158,12 @@ def table(result: dict[str, dict[str, Any]]) -> list[list[str]]:
     rows = [list(HEADS)]
     for name, entry in result.items():
         values = ['-' if entry['worst'][w] is None else f'{entry["worst"][w]:.1g}' for w in WHAT]
+        errors = [entry['rounding_error'][kind] for kind in WEIGHTS]
         size = entry['parameters']
         rows.append([
             name, ', '.join(entry['layouts']), str(len(entry['missing_keys'])),
             str(len(entry['unexpected_keys'])), '-' if size is None else f'{size:,}', *values,
-            entry['oracle'],
+            *('-' if e is None else f'{100.0 * e:.2g} %' for e in errors), entry['oracle'],
         ])  # fmt: skip
     return rows
 

@@ -55,7 +55,7 @@ def play(
         'task': work[0].task,
         'seed': work[0].seed,
     }
-    kinematics = Kinematics(paths.share() / 'urdf' / arm.urdf, arm.arm_joints, arm.tool_frame)
+    kinematics = Kinematics(arm.urdf_path, arm.arm_joints, arm.tool_frame)
     with session(arm, arguments, LOG) as running:
         from vla_ros.nodes.recorder import Recorder
 

@@ -31,7 +31,7 @@ def _robot(name: str) -> dict[str, Any]:
     from vla_ros.robot import load_robot
 
     robot = load_robot(paths.find('robots', name))
-    arm = Kinematics(paths.share() / 'urdf' / robot.urdf, robot.arm_joints, robot.tool_frame)
+    arm = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
     rotation, position = arm.fk(np.array(robot.home))
     return {
         'joints': list(robot.joint_names),

@@ -104,7 +104,7 @@ class Player:
         self._spec, self._rollout = policy.spec, Rollout(robot, policy, guard)
         self._offers = policy.offers
         self._episodes = load_suite(bench.suite).episodes(bench.episodes, bench.seed)
-        urdf = paths.share() / 'urdf' / robot.urdf
+        urdf = robot.urdf_path
         self._executors = {
             cell: Executor(Codec(robot, urdf, self._spec_of(cell)), policy.offers)
             for cell in self._cells(bench)

@@ -9,7 +9,6 @@ from typing import cast, NamedTuple
 
 import numpy as np
 
-from vla_ros import paths
 from vla_ros.actions import Phase, Plan
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.executor import Executor, Sent
@@ -74,7 +73,7 @@ class Rollout:
             latency: Simulated time from an observation to the arrival of its chunk [s].
         """
         self.robot, self.policy, self.guard, self.latency = robot, policy, guard, latency
-        self._urdf = paths.share() / 'urdf' / robot.urdf
+        self._urdf = robot.urdf_path
         self._plain = self._table = Tabletop(robot, self._urdf)
         self._hazard: Hazard | None = None  # on the table now
         self._decoy: Tabletop | None = None  # world of the pictures of another episode

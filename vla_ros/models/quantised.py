@@ -1,7 +1,7 @@
-"""Weights of 8 bits: a linear layer's rows are rounded to whole numbers of a scale of their own.
+"""Linear layers of a network exchanged for ones whose weights are rounded, to 8 or 4 bits.
 
-W is about s q with q in -127..127 and s = max |W| / 127 of each row (absmax); it is turned back on
-the fly, so that activations keep their precision. Memory falls to half of bfloat16.
+In 8 bits W is about s q with q in -127..127 and s = max |W| / 127 of each row (absmax); it is
+turned back on the fly, so that activations keep their precision. Memory falls to half of bfloat16.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import torch
 from torch import nn, Tensor
 from torch.nn.functional import linear
 
+from vla_ros.models.nf4 import Nf4Linear
+
 LEVELS = 127
 
 
@@ -20,14 +22,15 @@ LEVELS = 127
 class Rounding:
     """What the rounding of a network did."""
 
+    kind: str  # of KINDS
     layers: int
-    error: float  # largest |W - s q| / |W| of a layer, Frobenius norms
+    error: float  # largest |W - rounded W| / |W| of a layer, Frobenius norms
     bytes_before: int  # of the rounded layers' weights
     bytes_after: int
 
     def __str__(self) -> str:
         return (
-            f'{self.layers} layers in int8, {self.bytes_after / 1e6:.1f} MB instead of '
+            f'{self.layers} layers in {self.kind}, {self.bytes_after / 1e6:.1f} MB instead of '
             f'{self.bytes_before / 1e6:.1f} MB, relative error of their weights at most '
             f'{100.0 * self.error:.2f} %'
         )
@@ -58,13 +61,17 @@ class Int8Linear(nn.Module):
         return y if self.bias is None else y + self.bias
 
 
-def quantise(network: nn.Module, parts: Collection[str]) -> Rounding:
+KINDS: dict[str, type[Int8Linear | Nf4Linear]] = {'int8': Int8Linear, 'nf4': Nf4Linear}
+
+
+def quantise(network: nn.Module, parts: Collection[str], kind: str) -> Rounding:
     """Round the linear layers of a network in place and say what that costs.
 
     Args:
         network: To be run, not trained.
         parts: Names of the modules within which layers are rounded; small ones outside, which
             touch states and actions, are better left alone.
+        kind: Of KINDS.
     """
     layers, error, before, after = 0, 0.0, 0, 0
     for part in parts:
@@ -72,12 +79,12 @@ def quantise(network: nn.Module, parts: Collection[str]) -> Rounding:
             for name, layer in list(parent.named_children()):
                 if type(layer) is not nn.Linear:
                     continue
-                small = Int8Linear(layer)
+                small = KINDS[kind](layer)
                 weight = layer.weight.detach().float()
                 gap = (small.weight.float() - weight).norm() / weight.norm().clamp(min=1e-30)
                 error = max(error, float(gap))
                 before += layer.weight.nbytes
-                after += small.q.nbytes + small.scale.nbytes
+                after += small.q.nbytes + small.scale.nbytes  # the rest is shared or the layer's
                 layers += 1
                 setattr(parent, name, small)
-    return Rounding(layers, error, before, after)
+    return Rounding(kind, layers, error, before, after)

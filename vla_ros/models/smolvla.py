@@ -102,7 +102,7 @@ class SmolVLAConfig:
 
 
 class SmolVLA(nn.Module):
-    """The weights; `SmolVLAVelocity` runs them."""
+    """The network; `SmolVLAVelocity` runs it for one observation."""
 
     def __init__(self, config: SmolVLAConfig) -> None:
         super().__init__()
@@ -129,6 +129,38 @@ class SmolVLA(nn.Module):
         self.action_out_proj = nn.Linear(hidden, config.action_dim)
         self.action_time_mlp_in = nn.Linear(2 * hidden, hidden)
         self.action_time_mlp_out = nn.Linear(hidden, hidden)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        prefix: list[tuple[Tensor, Tensor]],
+        after: tuple[Tensor, Tensor],
+        from_zero: tuple[Tensor, Tensor],
+        mask: Tensor,
+    ) -> Tensor:
+        """Return what the expert makes of embedded actions, (B, T, D).
+
+        Args:
+            hidden: (B, T, D).
+            prefix: Of each layer, what it reads: keys and values (1, heads, L, d).
+            after: Rotary table (T, d) of positions that follow the prefix.
+            from_zero: That of positions from 0, for cross-attention.
+            mask: What step k sees (T, L + T), in self-attention.
+        """
+        batch = len(hidden)
+        for k, layer in enumerate(self.lm_expert['layers']):
+            normed = layer.input_layernorm(hidden)
+            query = _heads(layer, layer.self_attn.q_proj(normed))
+            keys, values = (kv.expand(batch, -1, -1, -1) for kv in prefix[k])
+            if self.config.crosses(k):
+                seen = _attend(_rotate(query, from_zero), keys, values, None)
+            else:
+                own = _rotate(_heads(layer, layer.self_attn.k_proj(normed)), after)
+                keys = torch.cat((keys, own), dim=2)
+                values = torch.cat((values, _heads(layer, layer.self_attn.v_proj(normed))), dim=2)
+                seen = _attend(_rotate(query, after), keys, values, mask)
+            hidden = _finish(layer, hidden, seen)
+        return self.lm_expert['norm'](hidden)
 
 
 class SmolVLAVelocity:
@@ -166,23 +198,9 @@ class SmolVLAVelocity:
 
     def __call__(self, x: Tensor, time: Tensor) -> Tensor:
         """Return v (B, T, A) for x (B, T, A) and time (B,), or (B, T) for each of its steps."""
-        model, batch = self._model, len(x)
         hidden = self._embed_actions(x.to(self._dtype), time)
-        for k, layer in enumerate(model.lm_expert['layers']):
-            normed = layer.input_layernorm(hidden)
-            query = _heads(layer, layer.self_attn.q_proj(normed))
-            keys, values = (kv.expand(batch, -1, -1, -1) for kv in self._prefix[k])
-            if model.config.crosses(k):
-                query = _rotate(query, self._from_zero)
-                seen = _attend(query, keys, values, None)
-            else:
-                query = _rotate(query, self._after)
-                own = _rotate(_heads(layer, layer.self_attn.k_proj(normed)), self._after)
-                keys = torch.cat((keys, own), dim=2)
-                values = torch.cat((values, _heads(layer, layer.self_attn.v_proj(normed))), dim=2)
-                seen = _attend(query, keys, values, self._mask)
-            hidden = _finish(layer, hidden, seen)
-        return model.action_out_proj(model.lm_expert['norm'](hidden)).to(x.dtype)
+        hidden = self._model(hidden, self._prefix, self._after, self._from_zero, self._mask)
+        return self._model.action_out_proj(hidden).to(x.dtype)
 
     def _embed_prefix(self, pixels: Tensor, tokens: Tensor, state: Tensor) -> Tensor:
         """Return (1, L, D): pictures and words, both times sqrt(D), and the state."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 import threading
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.executor import Executor
 from vla_ros.policies.base import Policy
@@ -39,7 +38,7 @@ def load(
     """
     policy = create(spec, robot)
     created(policy)
-    codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+    codec = Codec(robot, robot.urdf_path, spec)
     executor = Executor(codec, policy.offers)
     rehearse(policy, robot)
     return Loaded(policy, executor)

@@ -51,7 +51,7 @@ class SimNode(Node):
     def configure(self) -> None:
         """Build the world, lay the table and draw once."""
         self._robot = robot = load_robot(paths.find('robots', self._robot_name))
-        self._sim = Simulation(robot, paths.share() / 'urdf' / robot.urdf, self._suite)
+        self._sim = Simulation(robot, robot.urdf_path, self._suite)
         self._reset(self._suite, self._task, self._seed)
         self._joints_out = self.advertise(graph.JOINT_STATES)
         self._clock_out = self.advertise(graph.CLOCK)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.policies.base import pictures_of
 from vla_ros.robot import RobotSpec
@@ -20,7 +19,7 @@ class Double(ABC):
     def __init__(self, spec: PolicySpec, robot: RobotSpec) -> None:
         """Prepare the translation into the policy's action space."""
         self.spec = spec
-        self.codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+        self.codec = Codec(robot, robot.urdf_path, spec)
         self._first: Observation | None = None  # after `reset`
 
     def reset(self, instruction: str, *, seed: int) -> None:

@@ -8,9 +8,8 @@ import time
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.schedules import prefix_weights
 from vla_ros.errors import PolicyError, UnknownNameError
@@ -53,12 +52,17 @@ class FlowPolicy(ABC):
             longest_trained: Longest prefix [steps] that the network saw in training.
         """
         self.spec = spec
-        self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+        self._codec = Codec(robot, robot.urdf_path, spec)
         self._state_stats, self._action_stats = state, action
         self._dimensions = dimensions
         self._flow_steps = spec.flow_steps or flow_steps
         self._longest_trained = longest_trained
         self._seed, self._count = 0, 0
+
+    @property
+    @abstractmethod
+    def hot(self) -> nn.Module:
+        """Return the module that runs in each flow step, which `compile:` compiles."""
 
     @abstractmethod
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:

@@ -22,6 +22,7 @@ from vla_ros.policies.loading import (
     read_json,
     read_safetensors,
     require_equal,
+    require_kind,
     WEIGHTS,
 )
 from vla_ros.spec import PolicySpec, width
@@ -99,11 +100,7 @@ def read_folder(
         UnknownNameError: There is no such unnorm_key.
     """
     config = read_json(path / CONFIG)
-    if config.get('type') != kind:
-        raise CheckpointError(
-            f"{path / CONFIG} is of type '{config.get('type')}', expected '{kind}': choose the "
-            'adapter of that type in the policy file, or another checkpoint.'
-        )
+    require_kind(path / CONFIG, config, kind, key='type')
     inputs = _features(path, config, 'input_features')
     outputs = _features(path, config, 'output_features')
     sizes = {}

@@ -67,6 +67,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return table
 
 
+def require_kind(
+    file: Path, table: Mapping[str, Any], expected: str, *, key: str = 'model_type'
+) -> None:
+    """Raise CheckpointError for a config.json of another model.
+
+    Args:
+        file: Where it lies, for the message.
+        table: What it holds.
+        expected: Name of the model.
+        key: Of the table, under which the name stands.
+    """
+    if table.get(key) != expected:
+        raise CheckpointError(
+            f"{file} has {key} '{table.get(key)}', expected '{expected}': choose the adapter of "
+            'that model in the policy file, or another checkpoint.'
+        )
+
+
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """Return the tensors of `model.safetensors`, or of the files that its index names.
 
@@ -185,13 +203,8 @@ def load_pretrained(cls: type[Network], folder: Path, **options: Any) -> Network
         CheckpointError: A file is damaged or of another model, or a tensor is missing, of no use
             or of another shape.
     """
-    expected = cls.config_class.model_type
-    kind = read_json(folder / 'config.json').get('model_type')
-    if kind != expected:
-        raise CheckpointError(
-            f"{folder / 'config.json'} has model_type '{kind}', expected '{expected}'; correct "
-            "the policy file's adapter or its checkpoint."
-        )
+    file = folder / 'config.json'
+    require_kind(file, read_json(file), cls.config_class.model_type)
     try:
         model, info = cls.from_pretrained(
             folder,

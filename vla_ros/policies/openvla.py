@@ -8,18 +8,17 @@ import time
 import numpy as np
 import torch
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import UnknownNameError
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.loading import checkpoint, require_equal
 from vla_ros.policies.prismatic import PrismaticFolder
-from vla_ros.policies.rlds_pictures import centre_crop, jpeg, lanczos3
+from vla_ros.policies.rlds_pictures import prepared
 from vla_ros.policies.weights import WeightOptions
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec, width
 from vla_ros.statistics import Bounds, Identity
-from vla_ros.types import ActionChunk, ChunkPrefix, Image, Observation
+from vla_ros.types import ActionChunk, ChunkPrefix, Observation
 
 QUANTILES = ('q01', 'q99')  # the statistics that become -1 and 1
 RESIZES = (
@@ -58,7 +57,7 @@ class OpenVla:
         self._options = spec.read_options(OpenVlaOptions)
         self._folder = folder = PrismaticFolder(checkpoint(spec))
         self._stats = folder.bounds(spec.unnorm_key, 'action', QUANTILES)
-        self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+        self._codec = Codec(robot, robot.urdf_path, spec)
         require_equal(spec, folder.path, (
             ('cameras', len(spec.images), 1),
             ('image size', spec.images[0].size if spec.images else None, folder.size),
@@ -95,7 +94,9 @@ class OpenVla:
         start = time.perf_counter()
         self._codec.state(obs.joints)  # refuses joints that are not this robot's
         (image,) = pictures_of(obs, self.spec.images)
-        pixels = torch.from_numpy(self._folder.pixels(self._prepared(image)))[None]
+        resize, crop = self._options.resize == 'lanczos3', self._options.centre_crop
+        image = prepared(image, self._folder.size, resize=resize, crop=crop)
+        pixels = torch.from_numpy(self._folder.pixels(image))[None]
         prompt = self._folder.prompt(obs.instruction)
         ready = time.perf_counter()
         patches = self._model.patches(pixels.to(*self._model.place))
@@ -104,9 +105,3 @@ class OpenVla:
         done = time.perf_counter()
         timings = {'preprocess': ready - start, 'inference': done - ready}
         return ActionChunk(obs.stamp, actions, self.spec.step, timings)
-
-    def _prepared(self, image: Image) -> Image:
-        """Return the picture as the training saw it, before the checkpoint's own processor."""
-        if self._options.resize == 'lanczos3':
-            image = lanczos3(jpeg(image), self._folder.size)
-        return centre_crop(image, self._folder.size) if self._options.centre_crop else image

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, UnknownNameError
 from vla_ros.models.oft_heads import RegressionHead, StateProjector
@@ -20,12 +19,12 @@ from vla_ros.policies.base import pictures_of
 from vla_ros.policies.loading import checkpoint, load, require_equal
 from vla_ros.policies.oft_files import find_component, read_component, read_vision
 from vla_ros.policies.prismatic import PrismaticFolder
-from vla_ros.policies.rlds_pictures import centre_crop, jpeg, lanczos3
+from vla_ros.policies.rlds_pictures import prepared
 from vla_ros.policies.weights import WeightOptions
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec, width
 from vla_ros.statistics import Bounds, Identity
-from vla_ros.types import ActionChunk, Array, ChunkPrefix, Image, Observation
+from vla_ros.types import ActionChunk, Array, ChunkPrefix, Observation
 
 NORMALIZATIONS = {  # of actions and state -> the statistics that become -1 and 1
     'bounds_q99': ('q01', 'q99'),
@@ -67,7 +66,7 @@ class OpenVlaOft:
         self.spec = spec
         self._options = spec.read_options(OpenVlaOftOptions)
         self._folder = folder = PrismaticFolder(checkpoint(spec))
-        self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+        self._codec = Codec(robot, robot.urdf_path, spec)
         self._action_stats = _bounds(folder, spec, 'action')
         require_equal(spec, folder.path, (
             ('image sizes', {i.size for i in spec.images}, {folder.size}),
@@ -119,7 +118,11 @@ class OpenVlaOft:
         del prefix
         start = time.perf_counter()
         state = self._codec.state(obs.joints)
-        images = [self._prepared(image) for image in pictures_of(obs, self.spec.images)]
+        crop = self._options.centre_crop
+        images = [
+            prepared(image, self._folder.size, resize=True, crop=crop)
+            for image in pictures_of(obs, self.spec.images)
+        ]
         pixels = torch.from_numpy(np.stack([self._folder.pixels(image) for image in images]))
         prompt, films = self._words(obs.instruction)
         ready = time.perf_counter()
@@ -132,11 +135,6 @@ class OpenVlaOft:
         done = time.perf_counter()
         timings = {'preprocess': ready - start, 'inference': done - ready}
         return ActionChunk(obs.stamp, physical, self.spec.step, timings)
-
-    def _prepared(self, image: Image) -> Image:
-        """Return the picture as the training saw it, before the checkpoint's own processor."""
-        image = lanczos3(jpeg(image), self._folder.size)
-        return centre_crop(image, self._folder.size) if self._options.centre_crop else image
 
     def _read_words(self, instruction: str) -> tuple[list[int], list[list[Film]] | None]:
         """Return the prompt and its modulation of the vision blocks."""

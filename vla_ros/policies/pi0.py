@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 from transformers import PaliGemmaConfig, PI0Config, PI0ForConditionalGeneration
 
 from vla_ros.errors import CheckpointError
@@ -103,6 +103,11 @@ class Pi0(FlowPolicy):
             CheckpointError: A file is missing or damaged.
         """
         return read_statistics(spec, FAMILY)
+
+    @property
+    def hot(self) -> nn.Module:
+        """Return the action expert."""
+        return self._model.model.dit
 
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
         """Turn an observation into inputs; what is returned encodes them."""

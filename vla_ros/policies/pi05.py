@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from vla_ros.models.pi05 import Pi05, Pi05Config, Pi05Velocity
 from vla_ros.models.pi_weights import (
@@ -104,6 +105,11 @@ class Pi05Policy(FlowPolicy):
             CheckpointError: A file is missing or damaged.
         """
         return read_statistics(spec, FAMILY)
+
+    @property
+    def hot(self) -> nn.Module:
+        """Return the action expert."""
+        return self._model.expert
 
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
         """Turn an observation into inputs; what is returned encodes them."""

@@ -75,7 +75,7 @@ class Pi0FastPolicy:
             lambda: Pi0Fast(config), tensors, folder, dtype=self._dtype, device=spec.device
         )
         options.round(self._model, ('vlm',), folder)
-        self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+        self._codec = Codec(robot, robot.urdf_path, spec)
         place = paths.share() / (options.action_tokenizer or folder / 'action_tokenizer')
         self._bpe, self._fast = _read_fast(place, spec.horizon, width(spec.action, robot.dof))
         self._begin, end = words.plain(BEGIN), words.plain(END)

@@ -17,7 +17,14 @@ import numpy as np
 from vla_ros import paths
 from vla_ros.errors import CheckpointError, UnknownNameError
 from vla_ros.policies.lerobot import CONFIG, described, read_folder
-from vla_ros.policies.loading import checkpoint, INDEX, read_json, require_equal, WEIGHTS
+from vla_ros.policies.loading import (
+    checkpoint,
+    INDEX,
+    read_json,
+    require_equal,
+    require_kind,
+    WEIGHTS,
+)
 from vla_ros.policies.pi_statistics import openpi_statistics, PROCESSOR, transformers_statistics
 from vla_ros.policies.pictures import Letterbox
 from vla_ros.policies.prompts import BOS, EOS, Words
@@ -92,21 +99,19 @@ def find_layout(folder: Path, family: Family) -> str:
     """
     expected = ' or '.join(f'{n} ({SIGNS[n].format(kind=family.kind)})' for n in family.layouts)
     config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
-    for key, layout in (('type', 'lerobot'), ('model_type', 'transformers')):
-        if key in config:
-            if config[key] != family.kind or layout not in family.layouts:
-                raise CheckpointError(
-                    f"{folder / CONFIG} has {key} '{config[key]}', expected {expected}: choose "
-                    'the adapter of that model in the policy file, or another checkpoint.'
-                )
-            return layout
     weights = (folder / WEIGHTS).is_file() or (folder / INDEX).is_file()
-    if 'openpi' in family.layouts and weights and (folder / 'assets').is_dir():
-        return 'openpi'
-    raise CheckpointError(
-        f'{folder} is in no layout of {family.kind}, expected {expected}: copy what is missing, '
-        'or point the policy file to another folder.'
-    )
+    layout = 'openpi' if weights and (folder / 'assets').is_dir() else None
+    for key, known in (('model_type', 'transformers'), ('type', 'lerobot')):
+        if key in config:
+            require_kind(folder / CONFIG, config, family.kind, key=key)
+            layout = known
+    if layout not in family.layouts:
+        which = 'no' if layout is None else f'the {layout}'
+        raise CheckpointError(
+            f'{folder} is in {which} layout of {family.kind}, expected {expected}: copy what is '
+            'missing, or point the policy file to another folder.'
+        )
+    return layout
 
 
 def read_statistics(spec: PolicySpec, family: Family) -> tuple[Statistics, Statistics]:

@@ -19,7 +19,7 @@ from vla_ros.actions.bins import ActionBins
 from vla_ros.errors import CheckpointError, ShapeError, UnknownNameError
 from vla_ros.models.prismatic import llama_config, Prismatic, PrismaticShape
 from vla_ros.models.vit import FAMILIES, VitShape
-from vla_ros.policies.loading import load, read_json, require_files
+from vla_ros.policies.loading import load, read_json, require_files, require_kind
 from vla_ros.policies.vocabulary import read_tokenizer
 from vla_ros.policies.weights import WeightOptions
 from vla_ros.spec import PolicySpec
@@ -56,12 +56,7 @@ class PrismaticFolder:
         require_files(path, FILES, 'Download the whole checkpoint.')
         self._file = path / 'config.json'
         self._config = read_json(self._file)
-        kind = self._config.get('model_type')
-        if kind != 'openvla':
-            raise CheckpointError(
-                f"{self._file} has model_type '{kind}', expected 'openvla'; correct the policy "
-                "file's adapter or its checkpoint."
-            )
+        require_kind(self._file, self._config, 'openvla')
         names = self._get('timm_model_ids', list)
         self._families = [self._known('timm_model_ids', name, FAMILIES) for name in names]
         self._template = self._known(

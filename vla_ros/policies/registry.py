@@ -37,14 +37,21 @@ def create(spec: PolicySpec, robot: RobotSpec) -> Policy:
 
     Raises:
         UnknownNameError: No adapter has that name.
-        PolicyError: A package that it needs is not installed.
+        PolicyError: A package that it needs is not installed, or it cannot be compiled.
         RobotPolicyMismatch: The policy does not fit the robot.
         CheckpointError: The weights cannot be used.
     """
     cls = _adapter(spec)
+    if spec.compile and not hasattr(cls, 'hot'):
+        raise PolicyError(
+            f"policy {spec.name}: adapter '{spec.adapter}' has no part to compile; leave "
+            "'compile:' out of the policy file."
+        )
     require_fit(robot, spec)
     with _readable(spec):
         policy: Policy = cls(spec, robot)
+    if spec.compile:
+        import_module('vla_ros.policies.compiling').compile_hot(policy, robot)
     return policy
 
 

@@ -7,8 +7,16 @@ import numpy as np
 from vla_ros.errors import PolicyError, VlaError
 from vla_ros.policies.base import Policy
 from vla_ros.robot import RobotSpec
-from vla_ros.spec import width
+from vla_ros.spec import PolicySpec, width
 from vla_ros.types import Frame, JointState, Observation
+
+
+def black(spec: PolicySpec, robot: RobotSpec) -> Observation:
+    """Return what a policy would see at home in the dark, without an instruction."""
+    cameras = [robot.camera(image.camera) for image in spec.images]
+    frames = {c.name: Frame(0.0, np.zeros((c.height, c.width, 3), np.uint8)) for c in cameras}
+    position = np.append(robot.home, robot.gripper.open)
+    return Observation(0.0, frames, JointState(0.0, position, 0.0 * position), '')
 
 
 def rehearse(policy: Policy, robot: RobotSpec) -> None:
@@ -17,15 +25,10 @@ def rehearse(policy: Policy, robot: RobotSpec) -> None:
     Raises:
         PolicyError: The policy fails, or its answer is not what its file declares.
     """
-    spec, frames = policy.spec, {}
-    for image in spec.images:
-        camera = robot.camera(image.camera)
-        frames[camera.name] = Frame(0.0, np.zeros((camera.height, camera.width, 3), np.uint8))
-    position = np.append(robot.home, robot.gripper.open)
-    joints = JointState(0.0, position, np.zeros(len(position)))
+    spec, obs = policy.spec, black(policy.spec, robot)
     try:
         policy.reset('', seed=0)
-        actions = policy.infer(Observation(0.0, frames, joints, '')).actions
+        actions = policy.infer(obs).actions
     except VlaError:
         raise
     except Exception as error:  # a policy is foreign code

@@ -16,7 +16,6 @@ import weakref
 
 import numpy as np
 
-from vla_ros import paths
 from vla_ros.action_space import Slice
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import ConfigError, PolicyError, UnknownNameError
@@ -147,7 +146,7 @@ class RemotePolicy:
         self._options = options
         self._link = link
         weakref.finalize(self, link.close)
-        self._codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+        self._codec = Codec(robot, robot.urdf_path, spec)
         self._slots = [image.slot or image.camera for image in spec.images]  # keys of pictures
         self._state = columns(state, spec.state, robot.dof, f'policy {spec.name}: state')
         self._stop = threading.Event()

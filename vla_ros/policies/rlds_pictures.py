@@ -72,3 +72,17 @@ def _crop_weights(length: int, size: int) -> csr_array:
     at = np.linspace(0.5 - 0.5 * side, 0.5 + 0.5 * side, size) * (length - 1)
     weights = np.maximum(0.0, 1.0 - np.abs(np.arange(length) - at[:, None]))
     return csr_array(weights.astype(np.float32))
+
+
+def prepared(image: Image, size: int, *, resize: bool, crop: bool) -> Image:
+    """Return a picture as a training on RLDS saw it, before the checkpoint's own processor.
+
+    Args:
+        image: Of the camera.
+        size: Side of what the network sees [px].
+        resize: Whether it was resized to that when the data were made.
+        crop: Whether the training cropped at random, so that now the middle is cut out.
+    """
+    if resize:
+        image = lanczos3(jpeg(image), size)
+    return centre_crop(image, size) if crop else image

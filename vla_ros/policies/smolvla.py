@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 import torch
+from torch import nn
 from transformers import SmolVLMConfig
 
 from vla_ros import paths
@@ -31,7 +32,7 @@ from vla_ros.policies.lerobot import (
     OLD_PREFIXES,
     read_folder,
 )
-from vla_ros.policies.loading import checkpoint, load, read_json, require_equal
+from vla_ros.policies.loading import checkpoint, load, read_json, require_equal, require_kind
 from vla_ros.policies.pictures import Letterbox
 from vla_ros.policies.slots import arranged
 from vla_ros.policies.vocabulary import find_tokenizer, read_tokenizer
@@ -125,6 +126,11 @@ class SmolVLAPolicy(FlowPolicy):
         folder = _folder(spec)
         return folder.state, folder.action
 
+    @property
+    def hot(self) -> nn.Module:
+        """Return the action expert."""
+        return self._model
+
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
         """Turn an observation into inputs; what is returned encodes them on the device."""
         pixels = self._letterbox(pictures_of(obs, self._images))
@@ -156,11 +162,7 @@ def _network(path: Path, table: Mapping[str, Any], options: SmolVLAOptions) -> S
     if options.vlm is not None:
         place = paths.share() / options.vlm / CONFIG
         vlm = read_json(place)
-        if vlm.get('model_type') != 'smolvlm':
-            raise CheckpointError(
-                f"{place} is of model_type '{vlm.get('model_type')}', expected 'smolvlm': name "
-                f'the folder of {name}.'
-            )
+        require_kind(place, vlm, 'smolvlm')
     elif name in VLMS:
         vlm = dict(VLMS[name])
     else:

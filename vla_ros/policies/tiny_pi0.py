@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from torch import nn
 from transformers import PI0Config, PI0ForConditionalGeneration, PreTrainedTokenizerFast
 
 from vla_ros.errors import CheckpointError, PolicyError, UnknownNameError
@@ -86,6 +87,11 @@ class TinyPi0(FlowPolicy):
         """
         stats = load_norm_stats(checkpoint(spec) / 'norm_stats.json')
         return stats['state'], stats['actions']
+
+    @property
+    def hot(self) -> nn.Module:
+        """Return the action expert."""
+        return self._model.model.dit
 
     def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
         """Turn an observation into inputs; what is returned encodes them."""

@@ -11,11 +11,10 @@ from torch import nn, Tensor
 
 from vla_ros import paths
 from vla_ros.errors import UnknownNameError
-from vla_ros.models.quantised import quantise
+from vla_ros.models.quantised import KINDS, quantise
 from vla_ros.policies.loading import read_tensors
 from vla_ros.policies.lora import adapted
 
-ROUNDINGS = ('int8',)
 log = logging.getLogger(__name__)
 
 
@@ -24,11 +23,11 @@ class WeightOptions:
     """Options of every adapter that loads a network; an adapter adds its own."""
 
     lora: str | None = None  # folder of peft's adapter for the checkpoint, as `checkpoint:`
-    weights: str | None = None  # 'int8': linear layers are rounded; None: as `dtype:` has them
+    weights: str | None = None  # linear layers rounded, of KINDS; None: as `dtype:`
 
     def __post_init__(self) -> None:
-        if self.weights is not None and self.weights not in ROUNDINGS:
-            raise UnknownNameError('weights', self.weights, ROUNDINGS)
+        if self.weights is not None and self.weights not in KINDS:
+            raise UnknownNameError('weights', self.weights, KINDS)
 
     def read(self, folder: Path) -> dict[str, Tensor]:
         """Return a checkpoint's tensors, with the adapter in them.
@@ -48,4 +47,4 @@ class WeightOptions:
             folder: The checkpoint, for the log.
         """
         if self.weights is not None:
-            log.info('%s: %s', folder, quantise(network, parts))
+            log.info('%s: %s', folder, quantise(network, parts, self.weights))

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from vla_ros import paths
 from vla_ros.errors import ConfigError, ShapeError, UnknownNameError
 from vla_ros.robot import RobotSpec
 from vla_ros.safety.certify import ALONG_PLAN
@@ -49,7 +48,7 @@ class SafetyFilter:
             KinematicsError: The robot is not one that the filter can model.
         """
         self.robot, self.config = robot, config
-        model = build_model(robot, paths.share() / 'urdf' / robot.urdf)
+        model = build_model(robot, robot.urdf_path)
         limits = limits_of(robot)
         self._accel = limits.accel
         self._grip = sorted((robot.gripper.closed, robot.gripper.open))

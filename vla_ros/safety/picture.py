@@ -9,7 +9,6 @@ from textwrap import wrap
 
 import numpy as np
 
-from vla_ros import paths
 from vla_ros.kinematics import Kinematics
 from vla_ros.mark import Colour, Mark
 from vla_ros.robot import RobotSpec
@@ -71,7 +70,7 @@ class Picture:
         Raises:
             KinematicsError: The robot is not one that the filter can model.
         """
-        urdf = paths.share() / 'urdf' / robot.urdf
+        urdf = robot.urdf_path
         self._robot = robot
         self._scene = Scene(build_model(robot, urdf), limits_of(robot), config)
         self._kinematics = Kinematics(urdf, robot.arm_joints, robot.tool_frame)

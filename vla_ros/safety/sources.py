@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_ros import config, paths
+from vla_ros import config
 from vla_ros.errors import ShapeError, UnknownNameError, VlaError
 from vla_ros.kinematics import Kinematics
 from vla_ros.obstacle import check_fixed, first_problem, Obstacle
@@ -54,9 +54,7 @@ class Worlds:
         Raises:
             ConfigError: It is attached to a link that is not in the hand.
         """
-        self._kinematics = Kinematics(
-            paths.share() / 'urdf' / robot.urdf, robot.arm_joints, robot.tool_frame
-        )
+        self._kinematics = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
         self._dof = robot.dof
         self._gap = settings.joint_state_timeout  # [s] between two joint states in a row
         self._hand = links_in_hand(self._kinematics)

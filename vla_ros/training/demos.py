@@ -131,7 +131,7 @@ class _Recorder:
     """Runs experts in one world and keeps what a policy would have seen."""
 
     def __init__(self, robot: RobotSpec) -> None:
-        urdf = paths.share() / 'urdf' / robot.urdf
+        urdf = robot.urdf_path
         self.env = Tabletop(robot, urdf)
         self.codec = Codec(robot, urdf, EXPERT_SPEC)
         self.robot = robot

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_ros import paths
 from vla_ros.actions.decode import Codec
 from vla_ros.bags import lerobot_format as fmt
 from vla_ros.bags.lerobot_reader import DataSet, open_data_set
@@ -54,7 +53,7 @@ def load_samples(folder: Path, spec: PolicySpec, robot: RobotSpec, told: Told) -
     """
     data = open_data_set(folder)
     stride = _check(data, spec, robot)
-    codec = Codec(robot, paths.share() / 'urdf' / robot.urdf, spec)
+    codec = Codec(robot, robot.urdf_path, spec)
     images, states, actions, sentence = [], [], [], []
     for episode in range(data.episodes):
         told(episode, data.episodes)

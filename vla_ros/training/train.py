@@ -124,7 +124,7 @@ def _learn_to_see(
     report: Callable[[Advance], None],
 ) -> None:
     robot = load_robot(paths.find('robots', 'panda'))
-    env = Tabletop(robot, paths.share() / 'urdf' / robot.urdf)
+    env = Tabletop(robot, robot.urdf_path)
     labels = vision.targets(frames, vision.Cameras(env))
     rng = np.random.default_rng([recipe.seed, stage.step])
     fast = torch.compile(stage.module)

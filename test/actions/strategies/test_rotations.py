@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -70,7 +70,6 @@ def test_a_mixture_is_on_the_shorter_way_between_plan_and_answer(seed, share):
 
 
 @given(SEEDS)
-@settings(deadline=None)
 def test_an_ensemble_sends_scipys_mean_of_all_answers_for_a_step(seed):
     answers = [laid(seed + k, 0.1 + 0.1 * k) for k in range(3)]
     strategy = make_strategy('ensemble', {'decay': 0.2}, '')
@@ -121,7 +120,7 @@ def test_two_chunks_that_write_a_rotation_in_both_ways_are_one_plan():
     """Mixed as numbers, q and -q would be no rotation at all."""
     pose = ActionSlice('tool_pose', 'm', rotation='quaternion_xyzw')
     spec = replace(DELTAS, action=(pose, DELTAS.action[1]), strategy='weighted')
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, spec)
+    codec = Codec(ROBOT, ROBOT.urdf_path, spec)
     executor, home = Executor(codec, frozenset()), np.append(ROBOT.home, 0.04)
     joints = JointState(0.0, home, np.zeros(8))
     one = np.tile(codec.action(home), (10, 1))
@@ -138,7 +137,7 @@ def test_two_chunks_that_write_a_rotation_in_both_ways_are_one_plan():
 @pytest.mark.parametrize('name', ['latest', 'crossfade', 'ensemble', 'weighted'])
 def test_a_turn_about_the_vertical_goes_on_without_a_jump_in_the_joints(name):
     """Past yaw = pi, where Euler angles jump and either quaternion may come up."""
-    codec = Codec(ROBOT, paths.share() / 'urdf' / ROBOT.urdf, replace(DELTAS, strategy=name))
+    codec = Codec(ROBOT, ROBOT.urdf_path, replace(DELTAS, strategy=name))
     executor = Executor(codec, frozenset())
     home = np.append(ROBOT.home, 0.04)
     home[6] -= 1.2  # there is room to turn by 2.4 rad

@@ -31,7 +31,7 @@ def newest(stamps, t) -> int:
     return best
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STAMPS, STAMPS, st.integers(2, 40), st.floats(0.02, 0.5))
 def test_rows_are_what_a_search_finds(pictures, joints, rate, max_age):
     joints = np.unique(joints)
@@ -76,7 +76,7 @@ def test_what_rises_is_the_record_of_maxima(stamps):
     assert kept.tolist() == [k for k, s in enumerate(stamps) if k == 0 or s > max(stamps[:k])]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 60), st.integers(0, 1_000_000))
 def test_todays_stamps_at_the_rows_rate_are_taken_one_by_one(rate, seconds):
     """Floats of a time of today are 0.24 us apart: a picture of the row's time is the row's."""

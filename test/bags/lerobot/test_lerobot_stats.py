@@ -17,7 +17,7 @@ from vla_ros.bags.lerobot_stats import (
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**32 - 1))
 def test_picture_statistics_are_numpys_over_all_pixels(count, side, seed):
     pictures = np.random.default_rng(seed).integers(0, 256, (count, side, side + 1, 3), np.uint8)
@@ -52,7 +52,7 @@ def test_large_pictures_are_thinned(shape, thin):
     assert thinned(np.zeros((*shape, 3), np.uint8)).shape[:2] == thin
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=5), st.integers(0, 2**32 - 1))
 def test_pooled_statistics_are_those_of_all_rows(lengths, seed):
     rng = np.random.default_rng(seed)

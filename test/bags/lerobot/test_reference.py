@@ -35,7 +35,7 @@ def simulate(commands, start, ticks) -> list[float]:
     return seen
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(COMMANDS)
 def test_the_reference_is_what_a_controller_would_follow(commands):
     sent = [

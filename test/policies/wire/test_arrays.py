@@ -34,7 +34,7 @@ def same(a, b) -> bool:
 
 
 @pytest.mark.parametrize('codec', [openpi, gr00t])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_what_is_packed_is_unpacked(codec, data):
     leaves = NUMBERS | PLAIN
@@ -151,7 +151,7 @@ def test_garbage_is_one_kind_of_error(codec, data):
 
 
 @pytest.mark.parametrize('codec', [openpi, gr00t])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.binary(max_size=64))
 def test_whatever_comes_is_a_value_or_that_error(codec, data):
     with contextlib.suppress(WireError):

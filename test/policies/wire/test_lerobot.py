@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
 import io
 import os
 import pickle
@@ -11,11 +10,17 @@ import pickletools
 import subprocess
 import sys
 import time
-import types
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lerobot_helpers import (
+    HELPERS,
+    modules,
+    RemotePolicyConfig,
+    TimedAction,
+    TimedObservation,
+)
 import numpy as np
 import pytest
 import torch
@@ -23,46 +28,12 @@ import torch
 from vla_ros.policies.wire import lerobot, protobuf
 from vla_ros.policies.wire.message import WireError
 
-HELPERS = 'lerobot.async_inference.helpers'
-
-
-@dataclass
-class TimedData:
-    timestamp: float
-    timestep: int
-
-
-@dataclass
-class TimedAction(TimedData):
-    action: Any
-
-
-@dataclass
-class TimedObservation(TimedData):
-    observation: dict
-    must_go: bool = False
-
-
-@dataclass
-class RemotePolicyConfig:
-    policy_type: str
-    pretrained_name_or_path: str
-    lerobot_features: dict
-    actions_per_chunk: int
-    device: str = 'cpu'
-    rename_map: dict = field(default_factory=dict)
-
 
 @pytest.fixture(autouse=True)
 def helpers(monkeypatch):
     """Put the classes where LeRobot has them, so that pickle writes and reads their real names."""
-    module = types.ModuleType(HELPERS)
-    for name in ('lerobot', 'lerobot.async_inference'):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, HELPERS, module)
-    for cls in (TimedAction, TimedObservation, RemotePolicyConfig):
-        monkeypatch.setattr(cls, '__module__', HELPERS)
-        setattr(module, cls.__name__, cls)
+    for name, module in modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
 
 
 def answer(chunk: torch.Tensor, first: int = 3, protocol: int = 4) -> bytes:
@@ -247,7 +218,7 @@ def test_answers_that_are_no_chunk_are_refused(timed):
         lerobot.actions(pickle.dumps(timed))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cut=st.integers(0, 2000), flip=st.integers(0, 255), where=st.integers(0, 10**6))
 def test_damaged_answers_are_one_kind_of_error(cut, flip, where):
     data = bytearray(DAMAGED)

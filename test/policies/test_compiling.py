@@ -1,0 +1,151 @@
+"""`compile:` of a policy file: the same answers, nothing compiled later, and what cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from case import ROBOT, SEED
+from cases import CASES
+import numpy as np
+import pytest
+import torch
+
+from vla_ros.errors import PolicyError
+from vla_ros.policies import compiling
+from vla_ros.policies.registry import ADAPTERS, create
+from vla_ros.types import ChunkPrefix, Guidance
+
+FLOWS = {'pi0': 'openpi', 'pi05': 'lerobot', 'smolvla': 'new', 'tiny_pi0': 'vla train'}
+LONGER = 'take all and put it into the box'
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_nothing_compiled():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Let what is captured run without a compiler; of each graph, count its calls."""
+    calls: list[int] = []
+
+    def backend(graph, _inputs):
+        number = len(calls)
+        calls.append(0)
+
+        def run(*args):
+            calls[number] += 1
+            return graph(*args)
+
+        return run
+
+    monkeypatch.setattr(compiling, 'BACKEND', backend)
+    return calls
+
+
+def pair(name: str, folder, **changes):
+    """Return an adapter as it is, and one that is compiled."""
+    case = CASES[name]
+    case.write(folder, FLOWS[name])
+    spec = replace(case.spec(folder, FLOWS[name]), **changes)
+    return create(spec, ROBOT), create(replace(spec, compile=True), ROBOT)
+
+
+def answer(policy, obs, prefix=None) -> np.ndarray:
+    policy.reset(obs.instruction, seed=SEED)
+    return policy.infer(obs, prefix).actions
+
+
+@pytest.mark.parametrize('name', FLOWS)
+def test_each_flow_step_is_one_graph_whatever_the_words(tmp_path, graphs, name):
+    plain, compiled = pair(name, tmp_path / 'folder', flow_steps=3)
+    assert len(graphs) == 1
+    obs = CASES[name].observation()
+    for text in (obs.instruction, 'a', LONGER):
+        told, before = replace(obs, instruction=text), graphs[0]
+        np.testing.assert_allclose(answer(compiled, told), answer(plain, told), atol=1e-5)
+        assert graphs[0] - before == 3
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize('jacobian', ['exact', 'identity'])
+def test_a_guided_answer_is_compiled_for_the_strategy_that_asks_for_it(
+    tmp_path, graphs, jacobian
+):
+    options = {'jacobian': jacobian}
+    plain, compiled = pair(
+        'smolvla', tmp_path / 'folder', flow_steps=3, strategy='rtc', strategy_options=options
+    )
+    known, obs = len(graphs), CASES['smolvla'].observation()
+    prefix = ChunkPrefix(answer(plain, obs)[:4], 1, 2, Guidance(jacobian, 'exp', 5.0))
+    before = sum(graphs)
+    np.testing.assert_allclose(
+        answer(compiled, obs, prefix), answer(plain, obs, prefix), atol=1e-5
+    )
+    assert sum(graphs) - before == 3 and len(graphs) == known
+
+
+def test_what_the_strategy_does_not_ask_for_runs_as_before_and_compiles_nothing(tmp_path, graphs):
+    plain, compiled = pair('smolvla', tmp_path / 'folder', flow_steps=3)
+    obs, before = CASES['smolvla'].observation(), list(graphs)
+    for policy in (plain, compiled):
+        policy.reset('', seed=SEED)
+    for one, other in zip(compiled.samples(obs, 3), plain.samples(obs, 3)):
+        np.testing.assert_allclose(one.actions, other.actions, atol=1e-5)
+    assert graphs == before
+
+
+def test_several_samples_are_compiled_for_the_strategy_that_chooses_among_them(tmp_path, graphs):
+    plain, compiled = pair('smolvla', tmp_path / 'folder', flow_steps=3, strategy='bid')
+    obs, before, known = CASES['smolvla'].observation(), sum(graphs), len(graphs)
+    for policy in (plain, compiled):
+        policy.reset('', seed=SEED)
+    for one, other in zip(compiled.samples(obs, 3), plain.samples(obs, 3)):
+        np.testing.assert_allclose(one.actions, other.actions, atol=1e-5)
+    assert sum(graphs) - before == 3 and len(graphs) == known
+
+
+@pytest.mark.slow
+def test_the_compiler_changes_no_answer_by_more_than_a_rounding(tmp_path, caplog):
+    with caplog.at_level('INFO'):
+        plain, compiled = pair('smolvla', tmp_path / 'folder')
+    assert 'compiled in' in caplog.text
+    obs = CASES['smolvla'].observation()
+    for text in (obs.instruction, LONGER):
+        told = replace(obs, instruction=text)
+        one, other = answer(compiled, told), answer(plain, told)
+        assert 0.0 < np.abs(one - other).max() < 1e-5 * np.abs(other).max()  # it ran, and agrees
+
+
+def test_without_a_working_compiler_it_runs_as_before_and_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(torch._inductor.config.cpp, 'cxx', (None, 'no-such-compiler'))
+    monkeypatch.setattr(torch._inductor.config, 'force_disable_caches', True)
+    plain, compiled = pair('smolvla', tmp_path / 'folder')
+    (line,) = [r.message for r in caplog.records if r.name == compiling.__name__]
+    assert line.startswith(f'policy {plain.spec.name} runs without being compiled: ')
+    assert 'forward' not in vars(compiled.hot)
+    obs = CASES['smolvla'].observation()
+    np.testing.assert_array_equal(answer(compiled, obs), answer(plain, obs))
+
+
+def test_a_compiler_that_changes_answers_is_not_used(tmp_path, monkeypatch, caplog):
+    def wrong(graph, _inputs):
+        return lambda *args: [1.5 * out for out in graph(*args)]
+
+    monkeypatch.setattr(compiling, 'BACKEND', wrong)
+    plain, compiled = pair('smolvla', tmp_path / 'folder')
+    assert 'its answers change by' in caplog.text
+    obs = CASES['smolvla'].observation()
+    np.testing.assert_array_equal(answer(compiled, obs), answer(plain, obs))
+
+
+@pytest.mark.parametrize('name', ADAPTERS.keys() - FLOWS)
+def test_an_adapter_that_has_nothing_to_compile_says_so_before_it_is_loaded(tmp_path, name):
+    spec = replace(CASES['pi0'].spec(tmp_path, 'openpi'), adapter=name, compile=True)
+    with pytest.raises(PolicyError, match=f"'{name}' has no part to compile; leave 'compile:'"):
+        create(spec, ROBOT)

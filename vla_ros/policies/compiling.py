@@ -1,0 +1,105 @@
+"""The part of a network that runs most often, compiled while the policy is loaded or not at all.
+
+`torch.compile` works at the first call with inputs of a new kind and takes many seconds. Here all
+such calls are made before the policy is handed over: each way in which its strategy asks it, with
+sizes left open, so that words may be longer. After that nothing is compiled any more, and what
+nobody foresaw runs as it would without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import logging
+import time
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from vla_ros.actions.decode import Codec
+from vla_ros.actions.strategies import make_strategy
+from vla_ros.actions.strategies.bid import BID
+from vla_ros.actions.strategies.rtc import RealTimeChunking
+from vla_ros.errors import PolicyError
+from vla_ros.policies.base import Policy, SamplingPolicy
+from vla_ros.policies.rehearsal import black
+from vla_ros.robot import RobotSpec
+from vla_ros.types import Array, ChunkPrefix
+
+BACKEND = 'inductor'
+# Largest change of an action, as a part of the chunk's largest one: sums in another order.
+TOLERANCE = {'float32': 1e-3, 'float16': 2e-2, 'bfloat16': 1e-1}
+log = logging.getLogger(__name__)
+
+
+class CompilablePolicy(SamplingPolicy, Protocol):
+    """A policy that can be compiled."""
+
+    @property
+    def hot(self) -> nn.Module:
+        """Return the module in which most of its time is spent, called without hooks."""
+
+
+def compile_hot(policy: CompilablePolicy, robot: RobotSpec) -> None:
+    """Compile the hot part of a policy, or log why it stays as it is.
+
+    It stays where there is no compiler, where that fails, and where answers change by more than
+    TOLERANCE.
+
+    Args:
+        policy: As it was loaded.
+        robot: The arm, of which it is shown black pictures.
+
+    Raises:
+        VlaError: The policy fails without being compiled.
+    """
+    part, name, began = policy.hot, policy.spec.name, time.perf_counter()
+    plain = part.forward
+    asks = _asks(policy, robot)
+    before, slow = _answers(policy, asks)
+    try:
+        part.forward = torch.compile(plain, dynamic=True, backend=BACKEND)
+        _answers(policy, asks)
+        part.forward = torch._dynamo.run(plain)  # what was compiled, and nothing new
+        after, fast = _answers(policy, asks)
+        gap = max(np.abs(b - a).max() / np.abs(a).max() for a, b in zip(before, after))
+        if not gap <= TOLERANCE[policy.spec.dtype]:
+            raise PolicyError(f'its answers change by {gap:.2g} of the largest action')
+    except Exception as error:  # compilers fail in every way
+        del part.forward  # the class's own shows again
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        log.warning('policy %s runs without being compiled: %s', name, reason)
+        return
+    log.info(
+        'policy %s: compiled in %.0f s; %.1f ms an answer instead of %.1f ms, which change by at '
+        'most %.1g of the largest action',
+        name, time.perf_counter() - began, 1e3 * fast, 1e3 * slow, gap,
+    )  # fmt: skip
+
+
+def _answers(policy: Policy, asks: list[Callable[[], Array]]) -> tuple[list[Array], float]:
+    """Return what a policy answers and the time of the quickest answer [s]."""
+    found, quickest = [], np.inf
+    for ask in asks:
+        policy.reset('', seed=0)
+        start = time.perf_counter()
+        found.append(ask())
+        quickest = min(quickest, time.perf_counter() - start)
+    return found, quickest
+
+
+def _asks(policy: CompilablePolicy, robot: RobotSpec) -> list[Callable[[], Array]]:
+    """Return the ways in which a policy's strategy asks it, each of which runs other code."""
+    spec, obs = policy.spec, black(policy.spec, robot)
+    strategy = make_strategy(spec.strategy, spec.strategy_options, f'policy {spec.name}: strategy')
+
+    asks = [lambda: policy.infer(obs).actions]
+    if isinstance(strategy, BID):
+        count = strategy.samples
+        asks.append(lambda: np.stack([chunk.actions for chunk in policy.samples(obs, count)]))
+    if isinstance(strategy, RealTimeChunking):
+        known = Codec(robot, robot.urdf_path, spec).absolute(policy.infer(obs), obs.joints)
+        prefix = ChunkPrefix(known, 1, spec.replan_steps, strategy.guidance)
+        asks.append(lambda: policy.infer(obs, prefix).actions)
+    return asks
