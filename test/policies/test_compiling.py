@@ -144,7 +144,7 @@ def test_a_compiler_that_changes_answers_is_not_used(tmp_path, monkeypatch, capl
     np.testing.assert_array_equal(answer(compiled, obs), answer(plain, obs))
 
 
-@pytest.mark.parametrize('name', ADAPTERS.keys() - FLOWS)
+@pytest.mark.parametrize('name', sorted(ADAPTERS.keys() - FLOWS))
 def test_an_adapter_that_has_nothing_to_compile_says_so_before_it_is_loaded(tmp_path, name):
     spec = replace(CASES['pi0'].spec(tmp_path, 'openpi'), adapter=name, compile=True)
     with pytest.raises(PolicyError, match=f"'{name}' has no part to compile; leave 'compile:'"):
