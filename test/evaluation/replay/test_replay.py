@@ -68,6 +68,7 @@ def test_the_policy_that_drove_the_arm_reproduces_its_chunks(undamaged):
     _, figures = undamaged
     assert figures['compared_chunks'] == figures['recorded_chunks'] > 10
     assert figures['chunk_difference'] < 1e-5
+    assert figures['action_difference'] < 1e-5
 
 
 def test_another_seed_gives_other_chunks(kit, track):

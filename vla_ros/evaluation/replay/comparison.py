@@ -100,18 +100,26 @@ def gripper_accuracy(track: Track, both: Pairs, predictions: Sequence[Prediction
 
 
 def reproduction(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Return the largest difference [rad] from the recorded chunks, and how many there are."""
-    differences = []
+    """Return the largest differences from the recorded chunks, and how many there are.
+
+    The raw actions are the policy's own; the joints also depend on where the filter's reference
+    was, which a recording has at the rate of the execution state.
+    """
+    differences, raw = [], []
     for prediction in predictions:
         if prediction.chunk is None or prediction.trajectory is None:
             continue
         recorded, found = prediction.chunk.trajectory, prediction.trajectory
         if recorded.positions.shape == found.positions.shape:
             differences.append(float(np.abs(recorded.positions - found.positions).max()))
+        origin, actions = prediction.chunk.provenance, prediction.actions
+        if origin is not None and actions is not None and origin.actions.shape == actions.shape:
+            raw.append(float(np.abs(origin.actions - actions).max()))
     return {
         'recorded_chunks': sum(p.chunk is not None for p in predictions),
         'compared_chunks': len(differences),
         'chunk_difference': max(differences, default=None),
+        'action_difference': max(raw, default=None),
     }
 
 

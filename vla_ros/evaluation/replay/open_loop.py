@@ -22,7 +22,7 @@ from vla_ros.nodes.loading import Loaded
 from vla_ros.nodes.observation import Assembled, Assembler, interpolate, JOINTS
 from vla_ros.nodes.session import Session
 from vla_ros.policies.base import chunk_seed
-from vla_ros.types import Frame, JointState, Observation, Trajectory
+from vla_ros.types import Array, Frame, JointState, Observation, Trajectory
 
 AHEAD = 1000  # inferences of an instruction that are made up for at most
 WORST = 3  # observations that are kept for their error
@@ -45,6 +45,7 @@ class Prediction:
     trajectory: Trajectory | None  # None: it could not be used
     chunk: Chunk | None  # that the recorded policy answered
     error: str = ''
+    actions: Array | None = None  # (T, A) as the policy answered; None: it did not
 
 
 @dataclass
@@ -228,7 +229,7 @@ class _Asker:
             trajectory = self._executor.send(answers, obs.joints, begun, phi).trajectory
         except PolicyError as error:
             return Prediction(seen, None, chunk, str(error))
-        return Prediction(seen, trajectory, chunk)
+        return Prediction(seen, trajectory, chunk, actions=answers[0].actions)
 
     def _reset(self, obs: Observation, chunk: Chunk | None) -> None:
         """Begin an instruction, and draw as the recorded policy did, or by a seed of its own."""
