@@ -16,6 +16,7 @@ from vla_ros import graph
 from vla_ros.nodes.client import Client
 from vla_ros.ros import convert
 from vla_ros.sim.tasks import sample_episode
+from vla_ros.status import PolicyPhase
 from vla_ros.supervisor import Command, commands
 from vla_ros.types import JointState
 
@@ -41,6 +42,9 @@ class Table(Cell):
 
     def behave(self) -> None:
         """Let the policy answer again."""
+        reported = self.client.policy
+        if reported is None or reported.phase is PolicyPhase.STOPPED:  # on its way to its end
+            self.revive('policy')
         if not self.processes['policy'].poll():
             self.signal('policy', signal.SIGCONT)
             self.signal('policy', HEAL)
