@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mcap.writer import CompressionType
+from mcap.writer import Writer as McapWriter
 import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
@@ -86,3 +88,21 @@ def write(
             writer.write(channels[topic], time, cdr(message))
     (file,) = (f for f in folder.iterdir() if f.name != 'metadata.yaml')
     return file
+
+
+def write_mcap(
+    path: Path, compression: CompressionType = CompressionType.ZSTD, messages=None, **options
+) -> None:
+    """Write messages, or the known ones, with `mcap`, in many chunks unless `options` say else."""
+    with path.open('wb') as file:
+        writer = McapWriter(file, chunk_size=3000, compression=compression, **options)
+        writer.start(profile='ros2')
+        channels = {}
+        for topic, time, message in messages or known():
+            kind = message.__msgtype__
+            if topic not in channels:
+                definition, _ = TYPES.generate_msgdef(kind, ros_version=2)
+                schema = writer.register_schema(kind, 'ros2msg', definition.encode())
+                channels[topic] = writer.register_channel(topic, 'cdr', schema)
+            writer.add_message(channels[topic], time, cdr(message), time)
+        writer.finish()

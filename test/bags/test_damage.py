@@ -9,7 +9,7 @@ import struct
 
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
-from made import cdr, header, joints, known, make, START, STEP, text, TYPES, write
+from made import cdr, header, joints, known, make, START, STEP, text, TYPES, write, write_mcap
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 import numpy as np
@@ -18,22 +18,6 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from vla_ros.bags.reader import open_bag
 from vla_ros.errors import BagError
-
-
-def small_chunks(path, compression=CompressionType.ZSTD, messages=None, **options):
-    """Write an MCAP file of many chunks; return where each message's record was complete."""
-    with path.open('wb') as file:
-        writer = McapWriter(file, chunk_size=3000, compression=compression, **options)
-        writer.start(profile='ros2')
-        channels = {}
-        for topic, time, message in messages or known():
-            kind = message.__msgtype__
-            if topic not in channels:
-                definition, _ = TYPES.generate_msgdef(kind, ros_version=2)
-                schema = writer.register_schema(kind, 'ros2msg', definition.encode())
-                channels[topic] = writer.register_channel(topic, 'cdr', schema)
-            writer.add_message(channels[topic], time, cdr(message), time)
-        writer.finish()
 
 
 def times(bag):
@@ -45,7 +29,7 @@ def times(bag):
 def test_a_file_cut_anywhere_gives_what_precedes(tmp_path_factory, data, compression, chunked):
     """The longer the file, the more is read; what is read is always the first of it."""
     path = tmp_path_factory.mktemp('cut') / 'a.mcap'
-    small_chunks(path, compression, use_chunking=chunked)
+    write_mcap(path, compression, use_chunking=chunked)
     whole = path.read_bytes()
     expected = [(topic, time) for topic, time, _ in known()]
     places = sorted(data.draw(st.lists(st.integers(8, len(whole) - 1), min_size=2, max_size=4)))
@@ -84,7 +68,7 @@ def test_a_torn_chunk_is_read_to_its_end(tmp_path, compression):
 
 def test_a_damaged_chunk_costs_that_chunk_alone(tmp_path):
     path = tmp_path / 'a.mcap'
-    small_chunks(path)
+    write_mcap(path)
     whole = bytearray(path.read_bytes())
     middle = len(whole) // 3
     whole[middle : middle + 4] = bytes(4)

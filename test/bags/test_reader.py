@@ -6,9 +6,8 @@ import sqlite3
 
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
-from made import cdr, joints, known, START, STEP, text, TYPES, write
+from made import cdr, joints, known, START, STEP, text, TYPES, write, write_mcap
 from mcap.writer import CompressionType
-from mcap.writer import Writer as McapWriter
 import numpy as np
 import pytest
 from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
@@ -61,18 +60,7 @@ def test_every_layout_reads_the_same(tmp_path, storage, packed, version):
 @pytest.mark.parametrize('chunked', [True, False])
 def test_mcap_of_any_inner_form(tmp_path, compression, chunked):
     path = tmp_path / 'a.mcap'
-    with path.open('wb') as file:
-        writer = McapWriter(file, chunk_size=2000, compression=compression, use_chunking=chunked)
-        writer.start(profile='ros2')
-        channels = {}
-        for topic, time, message in known():
-            kind = message.__msgtype__
-            if topic not in channels:
-                definition, _ = TYPES.generate_msgdef(kind, ros_version=2)
-                schema = writer.register_schema(kind, 'ros2msg', definition.encode())
-                channels[topic] = writer.register_channel(topic, 'cdr', schema)
-            writer.add_message(channels[topic], time, cdr(message), time)
-        writer.finish()
+    write_mcap(path, compression, use_chunking=chunked)
     with open_bag(path) as bag:
         check(bag, known())
 

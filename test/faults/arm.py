@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-import os
 import sys
 import threading
 import time
@@ -24,6 +22,7 @@ from vla_ros.nodes.client import Client
 from vla_ros.nodes.pace import Pace
 from vla_ros.robot import load_robot
 from vla_ros.ros import convert
+from vla_ros.ros.node import set_niceness
 from vla_ros.ros.qos import interface, profile
 from vla_ros.types import JointState, Trajectory
 
@@ -222,8 +221,7 @@ LIES: dict[str, Callable[[Any], Messages]] = {
 
 def main(robot: str, simulated: bool) -> None:
     """Run until SIGINT."""
-    with suppress(PermissionError):
-        os.nice(graph.SIM_NICE)
+    set_niceness(graph.SIM_NICE)
     failed: list[BaseException] = []
     with Client('arm') as client:
         arm = Arm(client, robot, simulated)

@@ -10,7 +10,6 @@ import select
 import signal
 import subprocess
 import sys
-import venv
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from vla_ros.robot import load_robot
 ROOT = Path(__file__).resolve().parents[2]
 # It runs with this numpy only, and imports typing_extensions without saying so.
 WANTED = ('openpi-client==0.1.2', 'numpy<2', 'typing_extensions')
-CACHE = Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')) / 'vla_ros'
 CLI = 'import sys; from vla_ros.cli.main import main; sys.argv[0] = "vla"; main()'
 ROBOT = load_robot(paths.find('robots', 'panda'))
 CLIENT = """
@@ -53,23 +51,9 @@ print(json.dumps({
 
 
 @pytest.fixture(scope='module')
-def python() -> str:
+def python(environment) -> str:
     """Return the Python of the client's environment, made once and kept."""
-    folder = CACHE / f'openpi-client-0.1.2-python{sys.version_info.major}.{sys.version_info.minor}'
-    done = folder / 'done'
-    if not done.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        try:
-            subprocess.run(
-                [folder / 'bin' / 'python', '-m', 'pip', 'install', '--quiet', *WANTED],
-                check=True, capture_output=True, text=True, timeout=100,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            pytest.skip(f'the environment of openpi-client cannot be made: {error}')
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f'the environment of openpi-client cannot be made: {error.stderr[-300:]}')
-        done.touch()
-    return str(folder / 'bin' / 'python')
+    return environment('openpi-client-0.1.2', WANTED, 100)
 
 
 @pytest.mark.slow

@@ -6,7 +6,9 @@ from bisect import bisect_left
 
 from vla_ros.types import Array
 
-FUZZ = 1e-6  # [s] nearer plan times are one: stamps are float seconds since 1970
+# Plan times that are nearer than this are one instant: stamps are float seconds since 1970, which
+# are 2e-7 s apart, and a held channel would otherwise read the step before.
+FUZZ = 1e-6  # [s]
 MOST = 500  # points that are surely kept: 10 s at the rate of the execution state
 
 

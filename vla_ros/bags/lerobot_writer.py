@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 import json
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,8 +79,8 @@ class DataSetWriter:
                 for key, feature in self._features.items()
                 if feature['dtype'] == 'video'
             }
-        except BaseException as error:
-            self._staging.__exit__(type(error), error, error.__traceback__)
+        except BaseException:
+            self._staging.__exit__()
             raise
         return self
 
@@ -124,17 +123,12 @@ class DataSetWriter:
         self._staging.publish()
         return totals
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Forget what was not finished."""
         for camera in self._cameras.values():
             with suppress(OSError):  # the file is thrown away
                 camera.close()
-        self._staging.__exit__(kind, error, trace)
+        self._staging.__exit__()
 
     def _camera(self, key: str, feature: Feature) -> CameraWriter:
         height, width, _ = feature['shape']

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
 import tempfile
-from types import TracebackType
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -101,18 +100,12 @@ class Bag:
         self._types = Types()
         self._spans = [(file, span) for file in self._files for span in file.spans]
         self._tell_order([span for _, span in self._spans])
-        self._readers: dict[str, Any] = {}
         self.topics = self._topics()
 
     def __enter__(self) -> Bag:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -6,7 +6,6 @@ import fcntl
 import os
 from pathlib import Path
 import shutil
-from types import TracebackType
 
 from vla_ros.errors import BagError
 
@@ -77,12 +76,7 @@ class Staging:
         self.path.rename(self.folder)
         shutil.rmtree(self._before, ignore_errors=True)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Throw away a copy that was not published."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.folder.with_name(f'.{self.folder.name}.lock').unlink(missing_ok=True)

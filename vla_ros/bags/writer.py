@@ -9,7 +9,6 @@ from io import StringIO
 import os
 from pathlib import Path
 import resource
-from types import TracebackType
 from typing import Any
 
 from rosbags.interfaces import Qos as BagQos
@@ -94,12 +93,7 @@ class BagWriter:
     def __enter__(self) -> BagWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

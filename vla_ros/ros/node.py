@@ -149,7 +149,7 @@ def _nothing() -> None:
     pass
 
 
-def _set_niceness(nice: int) -> None:
+def set_niceness(nice: int) -> None:
     """Lower the priority of this process, or raise it where it has the right to.
 
     Where Linux groups processes by session, niceness counts within the session only; one that
@@ -194,7 +194,7 @@ def run(make: Callable[[], Node], nice: int = 0) -> int:
         nice: How much priority the process gives up, or takes where it has the right to.
     """
     prepare_ros()
-    _set_niceness(nice)
+    set_niceness(nice)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
     starting = True

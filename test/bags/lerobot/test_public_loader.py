@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 import subprocess
 import sys
-import venv
 
 import numpy as np
 import pytest
@@ -23,7 +21,6 @@ from vla_ros.bags.lerobot_reader import open_data_set
 
 OLD = sys.version_info < (3, 12)  # for which 0.4.4 is the newest
 WANTED = 'lerobot==0.4.4' if OLD else 'lerobot[dataset]==0.6.1'
-CACHE = Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')) / 'vla_ros'
 LOADER = """
 import json, sys
 import numpy as np
@@ -52,24 +49,11 @@ print(json.dumps({
 
 
 @pytest.fixture(scope='module')
-def python() -> str:
+def python(environment) -> str:
     """Return the Python of the loader's environment, made once and kept."""
     version = WANTED.split('==')[1]
-    folder = CACHE / f'lerobot-{version}-python{sys.version_info.major}.{sys.version_info.minor}'
-    done = folder / 'done'
-    if not done.exists():
-        if os.environ.get('VLA_ROS_LEROBOT') != '1':
-            pytest.skip('set VLA_ROS_LEROBOT=1 to install LeRobot (8 GB) into the cache')
-        venv.create(folder, with_pip=True, clear=True)
-        command = [folder / 'bin' / 'python', '-m', 'pip', 'install', '--quiet', WANTED]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=900)
-        except subprocess.TimeoutExpired as error:
-            pytest.skip(f'the environment of lerobot cannot be made: {error}')
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f'the environment of lerobot cannot be made: {error.stderr[-300:]}')
-        done.touch()
-    return str(folder / 'bin' / 'python')
+    asked = 'VLA_ROS_LEROBOT', 'install LeRobot (8 GB) into the cache'
+    return environment(f'lerobot-{version}', [WANTED], 900, asked)
 
 
 @pytest.mark.slow

@@ -16,9 +16,6 @@ from vla_ros.errors import ShapeError
 from vla_ros.rotation import between, mean, slerp, turned
 from vla_ros.types import Array, frozen
 
-# Plan times that are nearer than FUZZ are one instant: a held channel would otherwise read the
-# step before.
-
 
 @dataclass(frozen=True)
 class Laid:
