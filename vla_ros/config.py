@@ -114,6 +114,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return None
         return _convert(next(a for a in args if a is not type(None)), value, where)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, hint):  # built before
+            return value
         return build(hint, value, where)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):

@@ -36,6 +36,12 @@ def share() -> Path:
     )
 
 
+def cache() -> Path:
+    """Return the folder of what can be made again; it need not exist."""
+    root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(root) / 'vla_ros'
+
+
 def find(kind: str, name: str) -> Path:
     """Return the file of a robot, policy, safety setting, scene or suite.
 

@@ -1,19 +1,20 @@
-"""RobotSpec: what the package knows about one arm, read from `config/robots/NAME.yaml`."""
+"""RobotSpec: what the package knows about one robot, read from `config/robots/NAME.yaml`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vla_ros import config, paths
+from vla_ros import composition, config, paths
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.obstacle import check_fixed, Obstacle
 from vla_ros.types import Array
-
-Vector3 = tuple[float, float, float]
+from vla_ros.urdf import Vector3
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Driver:
 
     kind: str  # a word of KINDS
     arm_topic: str
-    gripper_topic: str
+    gripper_topic: str = ''  # empty: there is no gripper
     stop: str | None = None  # service (std_srvs/Trigger) that is called once at level S4
     late: float = 0.01  # [s] a streamed command may be late before the forwarder ends the stream
 
@@ -135,18 +136,54 @@ class Enable:
 
 
 @dataclass(frozen=True)
+class Arm:
+    """One chain of joints from the base to a tool, its gripper and its controllers."""
+
+    name: str  # by which a policy file means it; '' where it is the only one
+    tool_frame: str  # tool centre point, between the finger pads where there are any
+    joints: tuple[JointLimits, ...]
+    home: tuple[float, ...]  # (dof,) [rad]
+    driver: Driver
+    gripper: Gripper | None = None
+
+    def __post_init__(self) -> None:
+        what = f"arm '{self.name}': " if self.name else ''
+        if len(self.home) != len(self.joints):
+            raise ConfigError(
+                f'{what}home has {len(self.home)} values, expected {len(self.joints)}, one for '
+                'each joint.'
+            )
+        if self.gripper is not None and not self.driver.gripper_topic:
+            raise ConfigError(f'{what}driver lacks gripper_topic, where its gripper is commanded.')
+
+    @property
+    def dof(self) -> int:
+        """Number of joints."""
+        return len(self.joints)
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of the joints, in order, without the gripper's."""
+        return tuple(joint.name for joint in self.joints)
+
+    def limits(self, what: str) -> Array:
+        """Return one planning limit of every joint, shape (dof,)."""
+        return np.array([getattr(joint, what) for joint in self.joints])
+
+
+@dataclass(frozen=True)
 class RobotSpec:
-    """One arm: joints, limits, frames, gripper, cameras, collision model, driver."""
+    """One robot: arms, frames, cameras, collision model.
+
+    Wherever its joints stand in a row they are n = dof + grippers: the joints of every arm, one
+    arm after the other, then the gripper joint of every arm that has one.
+    """
 
     name: str
     urdf: str  # file under urdf/
     base_frame: str
-    tool_frame: str  # tool centre point between the finger pads
-    joints: tuple[JointLimits, ...]
-    gripper: Gripper
-    home: tuple[float, ...]  # (arm joints,) [rad]
+    arms: tuple[Arm, ...]
     cameras: tuple[Camera, ...]
-    driver: Driver
     capsules: tuple[Capsule, ...]
     ignored_pairs: tuple[tuple[str, str], ...]  # capsule names that are never checked
     finger_capsules: tuple[str, ...] = ()  # have a margin of their own against the table
@@ -156,17 +193,23 @@ class RobotSpec:
     obstacles: tuple[Obstacle, ...] = ()  # what stands around the arm wherever it is, its pedestal
 
     def __post_init__(self) -> None:
-        if len(self.home) != len(self.joints):
-            raise ConfigError(
-                f'robot {self.name}: home has {len(self.home)} values, expected '
-                f'{len(self.joints)}, one for each joint.'
-            )
-        check_fixed(self.obstacles, f'robot {self.name}')
+        what = f'robot {self.name}'
+        if not self.arms:
+            raise ConfigError(f'{what} has no arm, expected one or more.')
+        called = [arm.name for arm in self.arms]
+        if len(called) > 1 and ('' in called or len(set(called)) < len(called)):
+            raise ConfigError(f'{what}: its arms are called {called}, expected different names.')
+        if len({arm.driver.streams for arm in self.arms}) > 1:
+            raise ConfigError(f'{what}: the drivers of some of its arms stream; all or none may.')
+        twice = sorted({n for n in self.joint_names if self.joint_names.count(n) > 1})
+        if twice:
+            raise ConfigError(f'{what} has joints of one name: {", ".join(twice)}.')
+        check_fixed(self.obstacles, what)
         names = {c.name for c in self.capsules}
         for pair in (*self.ignored_pairs, self.finger_capsules, self.floor_exempt):
             for name in pair:
                 if name not in names:
-                    raise ConfigError(f"robot {self.name}: no capsule is called '{name}'.")
+                    raise ConfigError(f"{what}: no capsule is called '{name}'.")
 
     @property
     def urdf_path(self) -> Path:
@@ -174,19 +217,94 @@ class RobotSpec:
         return paths.share() / 'urdf' / self.urdf
 
     @property
+    def joints(self) -> tuple[JointLimits, ...]:
+        """Joints of every arm, one arm after the other."""
+        return tuple(joint for arm in self.arms for joint in arm.joints)
+
+    @property
     def arm_joints(self) -> tuple[str, ...]:
-        """Names of the arm joints, in order."""
+        """Names of the joints of every arm, in order."""
         return tuple(joint.name for joint in self.joints)
 
     @property
+    def grippers(self) -> tuple[Gripper, ...]:
+        """Grippers, by the order of the arms."""
+        return tuple(arm.gripper for arm in self.arms if arm.gripper is not None)
+
+    @property
     def joint_names(self) -> tuple[str, ...]:
-        """Names of all commanded joints: the arm's, then the gripper's."""
-        return (*self.arm_joints, self.gripper.joint)
+        """Names of all n commanded joints: the arms', then the grippers'."""
+        return (*self.arm_joints, *(gripper.joint for gripper in self.grippers))
 
     @property
     def dof(self) -> int:
         """Number of arm joints."""
         return len(self.joints)
+
+    @property
+    def home(self) -> tuple[float, ...]:
+        """Home of every arm, (dof,) [rad]."""
+        return tuple(q for arm in self.arms for q in arm.home)
+
+    @property
+    def ready(self) -> Array:
+        """All joints (n,) with the arms at home and the grippers open [rad], [m]."""
+        return np.array([*self.home, *(gripper.open for gripper in self.grippers)])
+
+    @property
+    def streams(self) -> bool:
+        """Whether the controllers of the arms take one position after another."""
+        return self.arms[0].driver.streams
+
+    def columns(self, arm: Arm) -> slice:
+        """Return where the joints of an arm stand among all."""
+        first = sum(other.dof for other in self.arms[: self.arms.index(arm)])
+        return slice(first, first + arm.dof)
+
+    def grip_column(self, arm: Arm) -> int | None:
+        """Return where the gripper of an arm stands among all joints; None: it has none."""
+        before = self.arms[: self.arms.index(arm)]
+        mine = self.dof + sum(other.gripper is not None for other in before)
+        return None if arm.gripper is None else mine
+
+    def arm(self, name: str | None = None) -> Arm:
+        """Return an arm by its name, or the only one.
+
+        Raises:
+            UnknownNameError: There is no arm of this name.
+            ConfigError: No name is given, and there are several.
+        """
+        if name is None and len(self.arms) > 1:
+            names = ', '.join(arm.name for arm in self.arms)
+            raise ConfigError(f'robot {self.name} has several arms: say which of {names}.')
+        for arm in self.arms:
+            if name is None or arm.name == name:
+                return arm
+        raise UnknownNameError('arm', str(name), (a.name for a in self.arms), self.name)
+
+    def with_arm(self, name: str | None = None, **changes: Any) -> RobotSpec:
+        """Return the robot with other fields of one arm; `name` as in `arm`."""
+        old = self.arm(name)
+        new = replace(old, **changes)
+        return replace(self, arms=tuple(new if arm is old else arm for arm in self.arms))
+
+    @property
+    def tool_frame(self) -> str:
+        """Tool frame of the only arm."""
+        return self.arm().tool_frame
+
+    @property
+    def driver(self) -> Driver:
+        """Driver of the only arm."""
+        return self.arm().driver
+
+    @property
+    def gripper(self) -> Gripper:
+        """Gripper of the only arm; ConfigError where it has none."""
+        gripper = self.arm().gripper
+        if gripper is None:
+            raise ConfigError(f'robot {self.name} has no gripper.')
+        return gripper
 
     def limits(self, what: str) -> Array:
         """Return one planning limit of every arm joint, shape (dof,)."""
@@ -207,8 +325,42 @@ class RobotSpec:
 def load_robot(path: Path) -> RobotSpec:
     """Read a robot file; one that `extends` another takes from it every key that it lacks.
 
+    A file of one arm says the arm's fields at its top level. One of several has `arms`, by name:
+    each an arm with fields of its own, or, in all of them, a `robot` that stands there.
+
     Raises:
-        ConfigError: The file, or the one that it extends, cannot be used.
+        ConfigError: The file, or one that it names, cannot be used.
     """
     data = config.read_extended(path, partial(paths.find, 'robots'))
-    return config.build(RobotSpec, data, Path(path).name)
+    return build_robot(data, Path(path).name)
+
+
+def build_robot(data: Any, where: str) -> RobotSpec:
+    """Return the robot that plain mappings, lists and scalars describe.
+
+    Args:
+        data: What a YAML reader returned.
+        where: Its place, for messages.
+
+    Raises:
+        ConfigError: It is no robot.
+    """
+    if isinstance(data, Mapping) and 'arms' not in data:
+        mine = [f.name for f in fields(Arm) if f.name != 'name']
+        known = [*(f.name for f in fields(RobotSpec) if f.name != 'arms'), *mine]
+        for key in data:
+            if key not in known:
+                raise UnknownNameError('key', str(key), known, where)
+        own = {key: data[key] for key in mine if key in data}
+        arm = config.build(Arm, {'name': '', **own}, where)
+        data = {key: value for key, value in data.items() if key not in mine} | {'arms': [arm]}
+    elif isinstance(data, Mapping) and isinstance(data['arms'], Mapping):
+        arms = data['arms']
+        if any(isinstance(arm, Mapping) and 'robot' in arm for arm in arms.values()):
+            rig = config.build(composition.Rig, data, where)
+            robots = {m.robot: load_robot(paths.find('robots', m.robot)) for m in rig.arms.values()}
+            return config.build(RobotSpec, composition.fields_of(rig, robots), where)
+        named = [{'name': name, **arm} if isinstance(arm, Mapping) else arm
+                 for name, arm in arms.items()]  # fmt: skip
+        data = {**data, 'arms': named}
+    return config.build(RobotSpec, data, where)

@@ -40,7 +40,7 @@ def test_parts_survive_in_shape_and_value(scene, robot, count):
     rng = np.random.default_rng(count)
     scene.set_world(world(count))
     rows = len(scene.margins)
-    work = make_work(robot.dof, len(scene.model.capsules), rows)
+    work = make_work(robot.dof, 1, 1, len(scene.model.capsules), rows)
     for leaf in leaves(work):
         leaf[...] = rng.integers(0, 9, leaf.shape)
     other = Pose(*(rng.normal(size=leaf.shape) for leaf in work.pose))
@@ -73,7 +73,7 @@ def test_a_call_on_the_buffer_is_the_plain_call(robot, config):
     scene = safety.scene
     scene.set_world(world(2))
     rng, still = np.random.default_rng(3), np.zeros(robot.dof)
-    plain = make_work(robot.dof, len(scene.model.capsules), len(scene.margins))
+    plain = make_work(robot.dof, 1, 1, len(scene.model.capsules), len(scene.margins))
     for _ in range(20):
         q = rng.uniform(robot.limits('lower'), robot.limits('upper'))
         got = look_in(scene.core, q, still, still, 0.005, 0.0)

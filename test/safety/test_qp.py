@@ -49,7 +49,7 @@ class Solver:
     """The program as a tick runs it: packed, solved, checked."""
 
     def __init__(self):
-        self.solver, self.program = QpSolver(N), make_work(N, 1, MOST).program
+        self.solver, self.program = QpSolver(N), make_work(N, 1, 1, 1, MOST).program
 
     def solve(self, p):
         """Return an Answer, None if the check refused what the solver said."""

@@ -36,7 +36,7 @@ def test_manipulability_is_that_of_the_jacobian(shared_filter, robot, kinematics
     for _ in range(50):
         q = rng.uniform(robot.limits('lower'), robot.limits('upper'))
         forward(scene.arm, q, scene.pose)
-        found = manipulability(scene.arm, scene.pose, scene.work.gram, robot.dof)
+        found = manipulability(scene.arm, scene.pose, 0, scene.work.gram)
         assert found == pytest.approx(by_pinocchio(kinematics, q), abs=1e-9)
 
 
@@ -44,7 +44,7 @@ def test_rows_are_gradients_and_bounds_are_barriers(shared_filter, robot, config
     rng, scene = np.random.default_rng(1), shared_filter.scene
     space = Workspace((0.2, -0.3, 0.1), (0.6, 0.3, 0.7))
     soft = replace(config, workspace=space, singularity=0.2)
-    knobs = knobs_of(soft, (0.0, 0.04), 1.0)
+    knobs = knobs_of(soft, 1.0)
     work, gamma, step = scene.work, config.barrier_gain, 1e-6
     singular = 0
     for _ in range(30):

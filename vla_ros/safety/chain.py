@@ -1,4 +1,7 @@
-"""The arm as the compiled core sees it: one serial chain of n revolute joints and m capsules."""
+"""The arms as the compiled core sees them: serial chains of n revolute joints, and m capsules.
+
+Each arm is one chain from the base; the joints of a chain follow each other. Most robots have one.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ Ints = NDArray[np.int64]
 
 
 class Arm(NamedTuple):
-    """Constants of the arm: frame j is at `offset[j]` and turned by `turn[j]` in frame j - 1."""
+    """Constants of the arms: frame j is at `offset[j]` and turned by `turn[j]` in frame j - 1.
+
+    The frame of the first joint of a chain is in the base. What the base carries has joint -1.
+    """
 
     turn: Floats  # (n, 3, 3)
     offset: Floats  # (n, 3) [m]
@@ -25,11 +31,14 @@ class Arm(NamedTuple):
     capsule_b: Floats  # (m, 3) [m]
     capsule_radius: Floats  # (m,) [m]
     lever: Floats  # (m, n) [m] bound of the distance from axis j to the capsule's segment
-    pairs: Ints  # (P, 2) capsules; the first one's joint is not later than the second one's
+    pairs: Ints  # (P, 2) capsules, first those within a chain, base included: inner one first
     above_floor: Ints  # (F,) capsules
     moving: Ints  # (M,) capsules that are checked against obstacles
     floor: float  # [m] height of the floor, -inf for none
-    tool: Floats  # (3,) [m] tool centre in the last frame
+    tool: Floats  # (A, 3) [m] tool centre of each chain in its last frame
+    chains: Ints  # (A, 2) first joint of each chain, and its last
+    first: Ints  # (m,) first joint of the chain that carries the capsule, 0 for the base
+    within: int  # how many of the pairs are within a chain
 
 
 class Pose(NamedTuple):
@@ -44,7 +53,12 @@ class Pose(NamedTuple):
 @compiled
 def forward(arm, q, pose):
     """Fill `pose` with frames, joint axes and capsule ends in the base frame at q (n,) [rad]."""
+    chain, begins = 0, 0  # the next chain, and its first joint
     for j in range(len(q)):
+        root = j == begins
+        if root:
+            chain += 1
+            begins = arm.chains[chain, 0] if chain < len(arm.chains) else -1
         x, y, z = arm.axis[j]
         c, s = math.cos(q[j]), math.sin(q[j])
         k = 1.0 - c
@@ -52,9 +66,9 @@ def forward(arm, q, pose):
         r10, r11, r12 = y * x * k + z * s, c + y * y * k, y * z * k - x * s
         r20, r21, r22 = z * x * k - y * s, z * y * k + x * s, c + z * z * k
         for i in range(3):
-            if j == 0:
-                pose.origin[0, i] = arm.offset[0, i]
-                p0, p1, p2 = arm.turn[0, i, 0], arm.turn[0, i, 1], arm.turn[0, i, 2]
+            if root:
+                pose.origin[j, i] = arm.offset[j, i]
+                p0, p1, p2 = arm.turn[j, i, 0], arm.turn[j, i, 1], arm.turn[j, i, 2]
             else:
                 b = pose.turn[j - 1, i]
                 o, t = arm.offset[j], arm.turn[j]
@@ -80,9 +94,10 @@ def forward(arm, q, pose):
 
 
 @compiled
-def tool_place(arm, pose):
-    """Return x, y, z of the tool centre [m]."""
-    t, o, p = pose.turn[-1], pose.origin[-1], arm.tool
+def tool_place(arm, pose, chain):
+    """Return x, y, z of the tool centre of a chain [m]."""
+    last = arm.chains[chain, 1]
+    t, o, p = pose.turn[last], pose.origin[last], arm.tool[chain]
     return (
         o[0] + t[0, 0] * p[0] + t[0, 1] * p[1] + t[0, 2] * p[2],
         o[1] + t[1, 0] * p[0] + t[1, 1] * p[1] + t[1, 2] * p[2],

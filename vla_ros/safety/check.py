@@ -74,6 +74,19 @@ def nearing(solids, solid, since, span):
 
 
 @compiled
+def end_rate(n, e, linear, angular, start, end):
+    """Return n.de/du of a point that the joints from `start` on to before `end` move."""
+    u0, w0 = linear[end, 0] - linear[start, 0], angular[end, 0] - angular[start, 0]
+    u1, w1 = linear[end, 1] - linear[start, 1], angular[end, 1] - angular[start, 1]
+    u2, w2 = linear[end, 2] - linear[start, 2], angular[end, 2] - angular[start, 2]
+    return (
+        n[0] * (u0 + w1 * e[2] - w2 * e[1])
+        + n[1] * (u1 + w2 * e[0] - w0 * e[2])
+        + n[2] * (u2 + w0 * e[1] - w1 * e[0])
+    )
+
+
+@compiled
 def check_line(
     arm, solids, q, v, dt, stop, age, h, allowed, pose, again, linear, angular, scratch
 ):  # fmt: skip
@@ -81,8 +94,9 @@ def check_line(
 
     All of it lies on the line q + u v, 0 <= u <= dt + T / 2. Conservative advancement: along the
     direction n found at u, an end e of the capsule keeps n.e(u + x) >= n.e + x n.e' - x^2 K / 2
-    with K of `curvature`, the other body does not move in its own frame, and an obstacle comes
-    nearer by no more than its declared motion; the row is looked at again where that may reach
+    with K of `curvature`, the other body does not move in its own frame, an obstacle comes nearer
+    by no more than its declared motion, and a capsule of another arm by what the same bound, with
+    its own K, says of its ends; the row is looked at again where that may reach
     `allowed`.
 
     Args:
@@ -108,10 +122,13 @@ def check_line(
     end = dt + 0.5 * stop
     n, point, x = scratch[0], scratch[1], scratch[2, : len(q)]
     for row in range(rows):
-        capsule, fixed = row_bodies(arm, row)
+        capsule, fixed, other = row_bodies(arm, row)
         reach = allowed[row]
         for j in range(fixed + 1, arm.capsule_joint[capsule] + 1):
             reach += arm.lever[capsule, j] * abs(v[j]) * end
+        if other >= 0:
+            for j in range(arm.first[other], arm.capsule_joint[other] + 1):
+                reach += arm.lever[other, j] * abs(v[j]) * end
         if row >= bodies:
             reach += nearing(solids, (row - bodies) // len(arm.moving), age, dt + stop)
         again[row] = np.inf if h[row] >= reach else 0.0  # it cannot come so near
@@ -137,8 +154,10 @@ def check_line(
                 h, support = clearance(arm, solids, pose, row, n, point)
                 if h < allowed[row]:
                     return row, check
-                capsule, fixed = row_bodies(arm, row)
+                capsule, fixed, other = row_bodies(arm, row)
                 k = curvature(arm, capsule, fixed, v)
+                if other >= 0:
+                    k += curvature(arm, other, arm.first[other] - 1, v)
                 approach, rush = 0.0, 0.0  # [m/s], [m/s^2] of the obstacle
                 if row >= bodies:
                     solid = (row - bodies) // len(arm.moving)
@@ -146,22 +165,20 @@ def check_line(
                         approach += n[i] * solids.velocity[solid, i]
                     rush = solids.accel[solid]
                     approach += solids.swell[solid] + rush * (age + t)
-                step = np.inf
+                step, ends = np.inf, 2
                 link = arm.capsule_joint[capsule] + 1
-                for side in range(2):
-                    e = pose.ends[capsule, side]
-                    u0 = linear[link, 0] - linear[fixed + 1, 0]
-                    u1 = linear[link, 1] - linear[fixed + 1, 1]
-                    u2 = linear[link, 2] - linear[fixed + 1, 2]
-                    w0 = angular[link, 0] - angular[fixed + 1, 0]
-                    w1 = angular[link, 1] - angular[fixed + 1, 1]
-                    w2 = angular[link, 2] - angular[fixed + 1, 2]
-                    rate = (
-                        n[0] * (u0 + w1 * e[2] - w2 * e[1])
-                        + n[1] * (u1 + w2 * e[0] - w0 * e[2])
-                        + n[2] * (u2 + w0 * e[1] - w1 * e[0])
-                    )
+                if other >= 0:  # its ends, each against each, take the place of the support
+                    ends = 4
+                    support = arm.capsule_radius[capsule] + arm.capsule_radius[other]
+                for side in range(ends):
+                    e = pose.ends[capsule, side % 2]
+                    rate = end_rate(n, e, linear, angular, fixed + 1, link)
                     room = n[0] * e[0] + n[1] * e[1] + n[2] * e[2] - support - allowed[row]
+                    if other >= 0:
+                        e = pose.ends[other, side // 2]
+                        last = arm.capsule_joint[other] + 1
+                        rate -= end_rate(n, e, linear, angular, arm.first[other], last)
+                        room -= n[0] * e[0] + n[1] * e[1] + n[2] * e[2]
                     if approach == 0.0 and rush == 0.0:
                         step = min(step, reach_of(room, rate, k))
                     else:

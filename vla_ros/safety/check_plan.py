@@ -169,15 +169,18 @@ def check_plan(
     rows, bodies = row_count(arm, solids), len(arm.pairs) + len(arm.above_floor)
     left = 0
     for row in range(rows):
-        capsule, fixed = row_bodies(arm, row)
+        capsule, fixed, other = row_bodies(arm, row)
         reach = allowed[row]
         for j in range(fixed + 1, arm.capsule_joint[capsule] + 1):
             reach += arm.lever[capsule, j] * max(q[j] - floor[j], ceiling[j] - q[j])
+        if other >= 0:
+            for j in range(arm.first[other], arm.capsule_joint[other] + 1):
+                reach += arm.lever[other, j] * max(q[j] - floor[j], ceiling[j] - q[j])
         if row >= bodies:
             reach += nearing(solids, (row - bodies) // len(arm.moving), age, times[count])
         again[row] = 0.0 if h[row] >= reach else 1.0
         left += int(again[row])
-    n, point = scratch[0], scratch[1]
+    n, point, back = scratch[0], scratch[1], scratch[5]
     for m in range(count):
         if left == 0:
             return -1, m
@@ -193,17 +196,30 @@ def check_plan(
             value, support = clearance(arm, solids, pose, row, n, point)
             if value < allowed[row]:
                 return row, m + 1
-            capsule, fixed = row_bodies(arm, row)
+            capsule, fixed, other = row_bodies(arm, row)
             soon = later = 0.0
             if row >= bodies:
                 solid, since = (row - bodies) // len(arm.moving), age + times[m]
                 soon = nearing(solids, solid, since, times[m + 1] - times[m])
                 later = nearing(solids, solid, since, times[count] - times[m])
+            x = nodes[m]
+            if other >= 0:  # how far its ends may come along n takes the place of the support
+                support = arm.capsule_radius[capsule] + arm.capsule_radius[other]
+                base = arm.first[other] - 1
+                soon = later = -np.inf
+                for i in range(3):
+                    back[i] = -n[i]
+                for side in range(2):
+                    e = pose.ends[other, side]
+                    at = n[0] * e[0] + n[1] * e[1] + n[2] * e[2]
+                    fall = least_on_box(arm, pose, other, base, side, back, x, low[m], high[m], size)
+                    soon = max(soon, at - fall)
+                    fall = least_on_box(arm, pose, other, base, side, back, x, floor, ceiling, size)
+                    later = max(later, at - fall)
             piece = whole = np.inf
             for side in range(2):
                 e = pose.ends[capsule, side]
                 room = n[0] * e[0] + n[1] * e[1] + n[2] * e[2] - support - allowed[row]
-                x = nodes[m]
                 fall = least_on_box(arm, pose, capsule, fixed, side, n, x, low[m], high[m], size)
                 piece = min(piece, room + fall - soon)
                 fall = least_on_box(arm, pose, capsule, fixed, side, n, x, floor, ceiling, size)

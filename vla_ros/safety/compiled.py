@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 from numba import config, njit
+
+from vla_ros import paths
 
 
 def _cache_folder() -> Path:
@@ -22,8 +23,7 @@ def _cache_folder() -> Path:
         text = file.read_bytes()
         if b'import compiled' in text or b'import allocating' in text:
             digest.update(text)
-    root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(root) / 'vla_ros' / digest.hexdigest()[:16]
+    return paths.cache() / digest.hexdigest()[:16]
 
 
 config.CACHE_DIR = str(_cache_folder())

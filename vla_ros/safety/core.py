@@ -20,6 +20,7 @@ from vla_ros.safety.decide import begin, CHOSEN, finish, no_velocity, REFUSED
 from vla_ros.safety.distance import Solids
 from vla_ros.safety.ease import ease
 from vla_ros.safety.limits import Limits
+from vla_ros.safety.pace import plan_grip
 from vla_ros.safety.stop import step
 from vla_ros.safety.tick import go_around, look, walk
 from vla_ros.safety.work import Knobs, knobs_in, NOTES, POINTS, Program, SOFT, Work
@@ -27,7 +28,7 @@ from vla_ros.safety.work import VECTORS as NAMES
 
 VECTORS = len(NAMES)  # buffers of shape (n,), one after the other
 KNOBS = len(Knobs._fields)
-SIZES = 7  # numbers at the head of `Core.ints`
+SIZES = 10  # numbers at the head of `Core.ints`
 
 
 class Parts(NamedTuple):
@@ -49,7 +50,6 @@ class Seen(NamedTuple):
     kept: bool  # whether every margin is kept
     least: int  # row of the smallest barrier, -1 for none
     touching: int  # row in which the arm touches what it may not, -1 for none
-    gripper: float  # [m] held target of the gripper
     sigma: float  # to go on with
     tied: bool  # whether the reference is on the plan, and to stay there
     hindered: float  # [s] for which the plan was held up
@@ -61,7 +61,7 @@ class Core(NamedTuple):
     """The values of `Parts`, one array after the other."""
 
     floats: Floats
-    ints: Ints  # first: joints, capsules, pairs, floors, moving, solids and rows
+    ints: Ints  # first the sizes of everything, in the order of `make_core`
 
 
 def make_core(parts: Parts) -> tuple[Core, Parts]:
@@ -69,7 +69,8 @@ def make_core(parts: Parts) -> tuple[Core, Parts]:
     arm = parts.arm
     sizes = (
         len(arm.turn), len(arm.capsule_joint), len(arm.pairs), len(arm.above_floor),
-        len(arm.moving), len(parts.solids.kind), len(parts.margins),
+        len(arm.moving), len(parts.solids.kind), len(parts.margins), len(arm.chains), arm.within,
+        len(parts.limits.open),
     )  # fmt: skip
     core = Core(
         np.append(arm.floor, _joined(parts, np.float64)),
@@ -92,6 +93,7 @@ def unpack(core):
     """Return the parts of a core as views, in the order of their fields."""
     f, i = core.floats, core.ints
     n, m, self_pairs, above, movers, solids, rows = i[0], i[1], i[2], i[3], i[4], i[5], i[6]
+    arms, within, grips = i[7], i[8], i[9]
     a, b = 1, SIZES
     turn, a = f[a : a + 9 * n].reshape((n, 3, 3)), a + 9 * n
     offset, a = f[a : a + 3 * n].reshape((n, 3)), a + 3 * n
@@ -100,14 +102,16 @@ def unpack(core):
     ends_b, a = f[a : a + 3 * m].reshape((m, 3)), a + 3 * m
     radius, a = f[a : a + m], a + m
     lever, a = f[a : a + m * n].reshape((m, n)), a + m * n
-    tool, a = f[a : a + 3], a + 3
+    tool, a = f[a : a + 3 * arms].reshape((arms, 3)), a + 3 * arms
     joint, b = i[b : b + m], b + m
     pairs, b = i[b : b + 2 * self_pairs].reshape((self_pairs, 2)), b + 2 * self_pairs
     floors, b = i[b : b + above], b + above
     moving, b = i[b : b + movers], b + movers
+    chains, b = i[b : b + 2 * arms].reshape((arms, 2)), b + 2 * arms
+    first, b = i[b : b + m], b + m
     arm = Arm(
         turn, offset, axis, joint, ends_a, ends_b, radius, lever, pairs, floors, moving,
-        f[0], tool,
+        f[0], tool, chains, first, within,
     )  # fmt: skip
     lower, a = f[a : a + n], a + n
     upper, a = f[a : a + n], a + n
@@ -115,7 +119,9 @@ def unpack(core):
     accel, a = f[a : a + n], a + n
     jerk, a = f[a : a + n], a + n
     law, a = f[a : a + 6 * n].reshape((n, 2, 3)), a + 6 * n
-    limits = Limits(lower, upper, speed, accel, jerk, law)
+    closed, a = f[a : a + grips], a + grips
+    opened, a = f[a : a + grips], a + grips
+    limits = Limits(lower, upper, speed, accel, jerk, law, closed, opened)
     kind, b = i[b : b + solids], b + solids
     centre, a = f[a : a + 3 * solids].reshape((solids, 3)), a + 3 * solids
     turned, a = f[a : a + 9 * solids].reshape((solids, 3, 3)), a + 9 * solids
@@ -140,7 +146,7 @@ def unpack(core):
     ends, a = f[a : a + 6 * m].reshape((m, 2, 3)), a + 6 * m
     now = Pose(turn, offset, axis, ends)
     h, a = f[a : a + rows], a + rows
-    most = rows + SOFT
+    most = rows + SOFT * arms
     g, a = f[a : a + most * n].reshape((most, n)), a + most * n
     bound, a = f[a : a + most], a + most
     which, b = i[b : b + most], b + most
@@ -159,8 +165,10 @@ def unpack(core):
     scratch, a = f[a : a + SCRATCH * wide].reshape((SCRATCH, wide)), a + SCRATCH * wide
     gram, a = f[a : a + 12 * max(n, 6)].reshape((12, max(n, 6))), a + 12 * max(n, 6)
     stop_times, a = f[a : a + POINTS], a + POINTS
-    stop_places, a = f[a : a + POINTS * (n + 1)].reshape((POINTS, n + 1)), a + POINTS * (n + 1)
-    stop_speeds, a = f[a : a + POINTS * (n + 1)].reshape((POINTS, n + 1)), a + POINTS * (n + 1)
+    every = n + grips
+    stop_places, a = f[a : a + POINTS * every].reshape((POINTS, every)), a + POINTS * every
+    stop_speeds, a = f[a : a + POINTS * every].reshape((POINTS, every)), a + POINTS * every
+    grip, a = f[a : a + grips], a + grips
     size = n + 2
     target, a = f[a : a + size], a + size
     matrix, a = f[a : a + most * size].reshape((most, size)), a + most * size
@@ -172,8 +180,8 @@ def unpack(core):
     work = Work(
         now, h, g, bound, which, allowed, again, near, detour, v[0], v[1], v[2], v[3], v[4], v[5],
         v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13], v[14], v[15], v[16], linear, angular,
-        nodes, times, low, high, scratch, gram, stop_times, stop_places, stop_speeds, program,
-        notes,
+        nodes, times, low, high, scratch, gram, stop_times, stop_places, stop_speeds, grip,
+        program, notes,
     )  # fmt: skip
     turn, a = f[a : a + 9 * n].reshape((n, 3, 3)), a + 9 * n
     offset, a = f[a : a + 3 * n].reshape((n, 3)), a + 3 * n
@@ -204,13 +212,13 @@ def begin_in(
         arm, solids, limits, q, v, acc, dt, age, margins, knobs, work
     )
     if straight or touching >= 0 or len(plan.due) == 0:  # never look into an empty plan
-        seen = smooth, kept, least, touching, gripper, 0.0, False, hindered, deviates, count
+        seen = smooth, kept, least, touching, 0.0, False, hindered, deviates, count
         return seen, no_velocity(REFUSED)
-    free, slowed, low, grip = walk(
-        arm, limits, plan, q, phi, rate, dt, halting, count, knobs, work
-    )
+    free, slowed, low = walk(arm, limits, plan, q, phi, rate, dt, halting, count, knobs, work)
+    for k in range(len(gripper)):
+        work.grip[k] = gripper[k]
     if phi >= plan.due[0]:
-        gripper = min(max(grip, knobs.closed), knobs.open)
+        plan_grip(plan, phi, len(q), limits.closed, limits.open, work.grip)
     hindered, deviates, tied = go_around(
         plan, phi, free, slowed, hindered, deviates, dt, knobs, work
     )
@@ -223,24 +231,23 @@ def begin_in(
         kept, halting, knobs, work, pose,
     )  # fmt: skip
     if decision[0] == CHOSEN:
-        step(limits, q, v, work.chosen, dt, gripper, work)
-    seen = smooth, kept, least, touching, gripper, sigma, tied, hindered, deviates, count
+        step(limits, q, v, work.chosen, dt, work.grip, work)
+    seen = smooth, kept, least, touching, sigma, tied, hindered, deviates, count
     return seen, decision
 
 
 @compiled
 def finish_in(
-    core, x, dual, rows, count, plan, q, v, acc, phi, sigma, dt, age, gripper, tied, smooth, kept,
-    halting,
+    core, x, dual, rows, count, plan, q, v, acc, phi, sigma, dt, age, tied, smooth, kept, halting
 ):  # fmt: skip
-    """See `finish`, and `step` where a velocity was chosen."""
+    """See `finish`, and `step` where a velocity was chosen; the grippers go on to `Work.grip`."""
     arm, limits, solids, _, numbers, work, pose = unpack(core)
     decision = finish(
         x, dual, rows, count, arm, solids, limits, plan, phi, sigma, q, v, acc, dt, age, tied,
         smooth, kept, halting, knobs_in(numbers), work, pose,
     )  # fmt: skip
     if decision[0] == CHOSEN:
-        step(limits, q, v, work.chosen, dt, gripper, work)
+        step(limits, q, v, work.chosen, dt, work.grip, work)
     return decision
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from vla_ros.safety.compiled import compiled
-from vla_ros.safety.distance import clearance, TARGET
+from vla_ros.safety.distance import clearance, row_bodies, TARGET
 from vla_ros.safety.soft import tool_rows
 
 SPEED = 0.15  # [m/s] of the tool along the body
@@ -24,7 +24,7 @@ SIDE, OTHER_SIDE, OVER = range(3)  # the ways, in the order in which they are tr
 
 @compiled
 def go_aside(arm, solids, v, count, dt, knobs, work):
-    """Let the tool go along the body that is most in the way of `desired`.
+    """Let the tool of the arm that is held up go along the body that is most in the way of `desired`.
 
     With n the normal of the body, made level, the tool's speed along +-z x n, or upwards, becomes
     SPEED; of the rest of `desired` PULL stays. The program keeps clear of bodies afterwards.
@@ -49,9 +49,13 @@ def go_aside(arm, solids, v, count, dt, knobs, work):
         return
     tx, ty = -normal[1] / level, normal[0] / level
     x, y, z = work.gram[0], work.gram[1], work.gram[2]
-    tool_rows(arm, work.pose, 0, x)
-    tool_rows(arm, work.pose, 1, y)
-    tool_rows(arm, work.pose, 2, z)
+    capsule, _, _ = row_bodies(arm, work.which[blocked])
+    chain = 0
+    while arm.chains[chain, 0] != arm.first[capsule]:
+        chain += 1
+    tool_rows(arm, work.pose, chain, 0, x)
+    tool_rows(arm, work.pose, chain, 1, y)
+    tool_rows(arm, work.pose, chain, 2, z)
     if work.detour[0] == 0.0:
         wanted = 0.0
         for j in range(len(v)):

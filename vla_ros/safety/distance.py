@@ -2,7 +2,8 @@
 
 A *row* is one thing that must not touch another: first the capsule pairs, then the capsules above
 the floor, then every moving capsule with every obstacle. A row knows the moving capsule, the
-joint before which its other body is fixed, and a margin.
+joint before which its other body is fixed, and a margin; in a pair of two arms the other body is
+a capsule that moves by itself.
 
 A clearance is always the separation along one fixed direction, so it never exceeds the distance.
 """
@@ -148,13 +149,22 @@ def row_count(arm, solids):
 
 @compiled
 def row_bodies(arm, row):
-    """Return (capsule, fixed): the moving capsule and the joint up to which the other is fixed."""
+    """Return (capsule, fixed, other) of a row.
+
+    The moving capsule, the joint of its chain up to which the other body goes with it, and the
+    capsule of another chain that is the other body, -1 for none.
+    """
     p, f = len(arm.pairs), len(arm.above_floor)
     if row < p:
-        return arm.pairs[row, 1], arm.capsule_joint[arm.pairs[row, 0]]
+        capsule = arm.pairs[row, 1]
+        if row >= arm.within:
+            return capsule, arm.first[capsule] - 1, arm.pairs[row, 0]
+        return capsule, max(arm.capsule_joint[arm.pairs[row, 0]], arm.first[capsule] - 1), -1
     if row < p + f:
-        return arm.above_floor[row - p], -1
-    return arm.moving[(row - p - f) % len(arm.moving)], -1
+        capsule = arm.above_floor[row - p]
+    else:
+        capsule = arm.moving[(row - p - f) % len(arm.moving)]
+    return capsule, arm.first[capsule] - 1, -1
 
 
 @compiled
@@ -181,7 +191,7 @@ def clearance(arm, solids, pose, row, n, point):
     both radii reaches along n, so h = min over the two ends e of n.e - support [m].
     """
     p, f = len(arm.pairs), len(arm.above_floor)
-    capsule, _ = row_bodies(arm, row)
+    capsule, _, _ = row_bodies(arm, row)
     k0, k1 = ends_of(pose, capsule)
     radius = arm.capsule_radius[capsule]
     if row >= p and row < p + f:

@@ -51,19 +51,18 @@ class SafetyFilter:
         model = build_model(robot, robot.urdf_path)
         limits = limits_of(robot)
         self._accel = limits.accel
-        self._grip = sorted((robot.gripper.closed, robot.gripper.open))
         self.scene = Scene(model, limits, config)
         self.solver = QpSolver(robot.dof)
         self._notes = Notes(robot, self.scene)
         self._clocks = Clocks(config)
         self._watchdog = Watchdog(config, len(robot.joint_names))
-        self._tracking = Tracking(model.arm.lever, config)
+        self._tracking = Tracking(model.arm, config)
         self._still = np.zeros(robot.dof)  # [rad/s]
         self._latched: dict[str, str] = {}  # fault -> detail
         self._measured: JointState | None = None  # newest one that is good
         self._started = False  # whether there was a first reset
         self._take(config)
-        self._restart(np.array(robot.home), self._grip[1])
+        self._restart(np.array(robot.home), limits.open)
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -74,20 +73,20 @@ class SafetyFilter:
         plan = PlanPieces(due, np.zeros((3, n)), np.zeros((2, 4, n)), flat, flat)
         seen, _ = self._survey(plan, 0.0, True, False)
         self._settle((np.zeros(dof + 2), np.zeros(dof + 2)), 0, plan, 0.0, seen, False)
-        measured = frozen([*self._q, 0.0], (None,), 'warm-up')  # read-only, as joint states are
-        self._tracking.error(self._now, measured[:-1])
-        age = self.scene.age(self._now)
-        ease_in(self.scene.core, self._q, still, still, self._dt, age, 0.0, True, True)
+        measured = frozen(np.zeros(n), (None,), 'warm-up')  # read-only, as joint states are
+        self._tracking.error(self._now, measured[:dof])
+        age, grip = self.scene.age(self._now), self._gripper
+        ease_in(self.scene.core, self._q, still, still, self._dt, age, grip, True, True)
         for stop in Brake(), Brake(plan, 0.0, 0.1, 1.0, still):
             go_on(stop, still, self._accel, self._dt)
-            step_in(self.scene.core, self._q, still, still + 0.1, self._dt, 0.0)
-            command_of(self._now, self.scene.work, self._accel, 0.0, stop)
+            step_in(self.scene.core, self._q, still, still + 0.1, self._dt, grip)
+            command_of(self._now, self.scene.work, self._accel, grip, stop)
 
     def _take(self, config: SafetyConfig) -> None:
         self.config = config
         self._watchdog.config = config
         self._tracking.limit = config.tracking_limit
-        self.scene.tune(knobs_of(config, self._grip, self.speed_scale))
+        self.scene.tune(knobs_of(config, self.speed_scale))
         self._hindered, self._deviates = 0.0, False  # [s] waited for a body to go; go around it
 
     @property
@@ -124,7 +123,7 @@ class SafetyFilter:
         """Start anew, at rest at a pose; latched faults are gone.
 
         Args:
-            position: (n,) measured joints, the gripper's last [rad], [m].
+            position: (n,) measured joints, the grippers' last [rad], [m].
 
         Raises:
             ShapeError: The position has the wrong shape or is not finite.
@@ -134,13 +133,14 @@ class SafetyFilter:
             raise ShapeError(f'reset position is {q}, expected finite numbers.')
         self._latched.clear()
         self._started = True
-        self._restart(q[:-1].copy(), float(q[-1]))
+        self._restart(q[: self.robot.dof].copy(), q[self.robot.dof :])
 
-    def _restart(self, q: Array, gripper: float) -> None:
+    def _restart(self, q: Array, gripper: Array) -> None:
         self._q, self._v, self._acc = q, np.zeros_like(q), np.zeros_like(q)
         self._stop = Brake()  # what runs where the next velocity is refused
         self._hindered, self._deviates = 0.0, False
-        self._gripper = min(max(gripper, self._grip[0]), self._grip[1])  # [m] held target
+        limits = self.scene.limits
+        self._gripper = np.minimum(np.maximum(gripper, limits.closed), limits.open)  # [m] held
         self._rate, self._dt = 0.0, self.config.period  # of the time since the last tick
         self._now = 0.0  # [s] ROS time of the last tick
         self._clocks.restart()
@@ -174,7 +174,8 @@ class SafetyFilter:
             return False
         lost = 'tracking_lost' in self._latched
         self._latched.clear()
-        self._restart(self._measured.position[:-1].copy() if lost else self._q, self._gripper)
+        place = self._measured.position[: self.robot.dof].copy() if lost else self._q
+        self._restart(place, self._gripper)
         return True
 
     def step(
@@ -255,8 +256,8 @@ class SafetyFilter:
     ) -> Decision:  # fmt: skip
         return Decision(*finish_in(
             self.scene.core, *answer, rows, seen.rows, pieces, self._q, self._v, self._acc, phi,
-            seen.sigma, self._dt, self.scene.age(self._now), seen.gripper, seen.tied, seen.smooth,
-            seen.kept, halting,
+            seen.sigma, self._dt, self.scene.age(self._now), seen.tied, seen.smooth, seen.kept,
+            halting,
         ))  # fmt: skip
 
     def _inputs(self, state: JointState | None, plan: Plan, world: World, phi: float) -> list[str]:
@@ -268,7 +269,7 @@ class SafetyFilter:
         ]
         self._measured = None if faults[0] else state
         if self._measured is not None:
-            measured = self._measured.position[:-1]
+            measured = self._measured.position[: self.robot.dof]
             if not self._tracking.follows and self._tracking.stays(self._q, measured):
                 faults.append('arm_stays')
             error = self._tracking.error(self._now, measured)
@@ -295,7 +296,7 @@ class SafetyFilter:
         if decision.status in (ASKS, UNSOLVED):
             self._latched.setdefault('solver', 'no answer passed its check')
             return self._brake([*faults, 'solver'], phi, seen)
-        self._gripper = seen.gripper
+        self._gripper = work.grip.copy()
         active = self._notes.names(decision.notes)
         if decision.status == REFUSED:
             self._hindered += self._dt

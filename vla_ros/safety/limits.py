@@ -13,7 +13,7 @@ from vla_ros.safety.compiled import compiled
 
 
 class Limits(NamedTuple):
-    """Planning limits of the arm joints."""
+    """Planning limits of the arm joints, and the strokes of g grippers."""
 
     lower: Floats  # (n,) [rad]
     upper: Floats  # (n,) [rad]
@@ -21,10 +21,12 @@ class Limits(NamedTuple):
     accel: Floats  # (n,) [rad/s^2]
     jerk: Floats  # (n,) [rad/s^3]
     law: Floats  # (n, 2, 3) velocity by position, below and above: c [rad/s], k [rad/s^2], q [rad]
+    closed: Floats  # (g,) [m] least place of each gripper
+    open: Floats  # (g,) [m] largest
 
 
 def limits_of(robot: RobotSpec) -> Limits:
-    """Return the limits of a robot's arm."""
+    """Return the limits of a robot's arms and grippers."""
     return Limits(
         lower=robot.limits('lower'),
         upper=robot.limits('upper'),
@@ -32,6 +34,8 @@ def limits_of(robot: RobotSpec) -> Limits:
         accel=robot.limits('acceleration'),
         jerk=robot.limits('jerk'),
         law=np.array([joint.velocity_law for joint in robot.joints]),
+        closed=np.array([min(g.closed, g.open) for g in robot.grippers]),
+        open=np.array([max(g.closed, g.open) for g in robot.grippers]),
     )
 
 

@@ -36,10 +36,20 @@ def plan_at(plan: PlanPieces, phi: float, position: Floats, velocity: Floats) ->
 
 
 @compiled
-def plan_grip(plan: PlanPieces, phi: float, joints: int) -> float:
-    """Return the gripper's place at plan time phi: held from the last point due."""
+def plan_grip(plan: PlanPieces, phi: float, joints: int, low: Floats, high: Floats, grip: Floats) -> None:
+    """Fill the places of the grippers (g,) at plan time phi: held from the last point due.
+
+    Args:
+        plan: Its points.
+        phi: Plan time [s].
+        joints: Columns before the first gripper's.
+        low: (g,) [m] least place of each.
+        high: (g,) [m] largest.
+        grip: (g,) [m].
+    """
     row = max(int(np.searchsorted(plan.due, phi, side='right')) - 1, 0)
-    return float(plan.points[row, joints])
+    for k in range(len(grip)):
+        grip[k] = min(max(plan.points[row, joints + k], low[k]), high[k])
 
 
 @compiled

@@ -73,7 +73,10 @@ class Picture:
         urdf = robot.urdf_path
         self._robot = robot
         self._scene = Scene(build_model(robot, urdf), limits_of(robot), config)
-        self._kinematics = Kinematics(urdf, robot.arm_joints, robot.tool_frame)
+        self._arms = [
+            (robot.columns(arm), Kinematics(urdf, arm.joint_names, arm.tool_frame))
+            for arm in robot.arms
+        ]
         self._numbers: dict[str, int] = {}  # name of an obstacle -> number of its marks
         self._scene.rows(np.array(robot.home), 0.0)
         self._scene.witness(0)  # compiles, so that the first picture is as fast as the others
@@ -165,20 +168,22 @@ class Picture:
     def _motion(
         self, q: Array, status: SafetyStatus, colour: tuple[float, float, float]
     ) -> list[Mark]:
-        """Return where the tool would go and where it is let go, v = J(q) qd, and what acts."""
+        """Return where a tool would go and where it is let go, v = J(q) qd, and what acts."""
         marks: list[Mark] = []
-        _, tool, jacobian = self._kinematics.fk_jacobian(q)
-        tool = tool.copy()
         arrows: tuple[tuple[Array, Colour, float], ...] = (
             (status.nominal_velocity, (*NOMINAL, 0.9), 0.008),
             (status.filtered_velocity, (*colour, 0.6), 0.02),
         )
-        for i, (velocity, shade, width) in enumerate(arrows):
-            if len(velocity) < len(q):  # of another robot
-                continue
-            shift = AHEAD * (jacobian[:3] @ velocity[: len(q)])
-            if np.linalg.norm(shift) > AHEAD * MOVING:
-                marks.append(drawing.arrow('motion', i, shade, tool, tool + shift, width))
+        for k, (columns, kinematics) in enumerate(self._arms):
+            _, there, jacobian = kinematics.fk_jacobian(q[columns])
+            tool = there.copy()
+            for i, (velocity, shade, width) in enumerate(arrows):
+                if len(velocity) < len(q):  # of another robot
+                    continue
+                shift, number = AHEAD * (jacobian[:3] @ velocity[columns]), len(arrows) * k + i
+                if np.linalg.norm(shift) > AHEAD * MOVING:
+                    end = tool + shift
+                    marks.append(drawing.arrow('motion', number, shade, tool, end, width))
         if status.intervention:
             place, text = tool - [0.0, 0.0, 0.08], status.intervention
             marks.append(

@@ -34,7 +34,7 @@ def build_rows(
     """Fill h (K,) and the rows G v >= bound of all that is nearer than `reach`; return how many.
 
     G_j = n.(axis_j x (point - origin_j)) for the joints that move the capsule against the other
-    body; bound = -alpha(h - margin - room) + n.(speed of the obstacle at the point). The room,
+    body, and less the same at its own point for those that move a capsule of another arm; bound = -alpha(h - margin - room) + n.(speed of the obstacle at the point). The room,
     min(glide, GLIDE margin), is what a stop needs that begins beside a round body: without it
     an arm that slides along a body would be stopped at every tick. Within it the arm has to move
     out again, at gamma (room - gap): what is lost to curvature would add up.
@@ -47,7 +47,7 @@ def build_rows(
         h[row], _ = clearance(arm, solids, pose, row, n, point)
         if h[row] - margins[row] > reach:
             continue
-        capsule, fixed = row_bodies(arm, row)
+        capsule, fixed, other = row_bodies(arm, row)
         brake = 0.0
         g[count, :] = 0.0
         for j in range(fixed + 1, arm.capsule_joint[capsule] + 1):
@@ -60,6 +60,18 @@ def build_rows(
                 + n[2] * (a[0] * r[1] - a[1] * r[0])
             )
             brake += 0.5 * abs(g[count, j]) * accel[j]
+        if other >= 0:
+            apart = h[row] + arm.capsule_radius[capsule] + arm.capsule_radius[other]
+            for j in range(arm.first[other], arm.capsule_joint[other] + 1):
+                a = pose.axis[j]
+                for i in range(3):
+                    r[i] = point[i] - apart * n[i] - pose.origin[j, i]
+                g[count, j] = -(
+                    n[0] * (a[1] * r[2] - a[2] * r[1])
+                    + n[1] * (a[2] * r[0] - a[0] * r[2])
+                    + n[2] * (a[0] * r[1] - a[1] * r[0])
+                )
+                brake += 0.5 * abs(g[count, j]) * accel[j]
         if brake <= 1e-9:  # no joint changes this distance here: nothing to ask for
             continue
         room = max(0.0, min(glide, GLIDE * margins[row]))

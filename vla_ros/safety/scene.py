@@ -58,7 +58,7 @@ class Scene:
         self._empty, self.limits, self._config = model, limits, config
         self._world: World | None = None
         self._grip: tuple[object, ...] = (False, ())  # what the model in use holds
-        self.model, self.knobs = model, knobs_of(config, (0.0,), 1.0)
+        self.model, self.knobs = model, knobs_of(config, 1.0)
         self.set_world(World())
 
     def set_world(self, world: World) -> None:
@@ -87,7 +87,8 @@ class Scene:
         """Make the buffers anew, since there are more or fewer rows."""
         model, n = self.model, len(self.limits.accel)
         self.fixed = len(model.names)  # rows that do not come from obstacles
-        work = make_work(n, len(model.capsules), len(margins))
+        arms, grippers = len(model.arm.chains), len(self.limits.open)
+        work = make_work(n, grippers, arms, len(model.capsules), len(margins))
         knobs = np.array(self.knobs, dtype=np.float64)
         parts = Parts(model.arm, self.limits, seen, margins, knobs, work, work.pose)
         self.core, mine = make_core(parts)

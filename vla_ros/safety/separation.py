@@ -28,14 +28,14 @@ def fastest_point(arm, pose, v):
     fastest = 0.0
     for c in range(len(arm.capsule_joint)):
         w0 = w1 = w2 = 0.0
-        for j in range(arm.capsule_joint[c] + 1):
+        for j in range(arm.first[c], arm.capsule_joint[c] + 1):
             a = pose.axis[j]
             w0, w1, w2 = w0 + v[j] * a[0], w1 + v[j] * a[1], w2 + v[j] * a[2]
         turning = arm.capsule_radius[c] * math.sqrt(w0 * w0 + w1 * w1 + w2 * w2)
         for side in range(2):
             e = pose.ends[c, side]
             x = y = z = 0.0
-            for j in range(arm.capsule_joint[c] + 1):
+            for j in range(arm.first[c], arm.capsule_joint[c] + 1):
                 a, o = pose.axis[j], pose.origin[j]
                 r0, r1, r2 = e[0] - o[0], e[1] - o[1], e[2] - o[2]
                 x += v[j] * (a[1] * r2 - a[2] * r1)

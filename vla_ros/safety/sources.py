@@ -54,10 +54,16 @@ class Worlds:
         Raises:
             ConfigError: It is attached to a link that is not in the hand.
         """
-        self._kinematics = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
+        self._arms = {
+            name: (robot.columns(arm), kinematics)
+            for arm in robot.arms
+            for kinematics in [Kinematics(robot.urdf_path, arm.joint_names, arm.tool_frame)]
+            for name in arm.joint_names
+        }  # joint -> columns and kinematics of its arm
         self._dof = robot.dof
         self._gap = settings.joint_state_timeout  # [s] between two joint states in a row
-        self._hand = links_in_hand(self._kinematics)
+        arms = list(dict.fromkeys(kinematics for _, kinematics in self._arms.values()))
+        self._carriers, self._hand = arms[0].carriers, links_in_hand(arms)
         self._targets = frozenset(scene.targets)
         fixed = {o.name: o for o in (*robot.obstacles, *scene.obstacles)}
         self._fixed: Mapping[str, Obstacle] = {o.name: self._role(o) for o in fixed.values()}
@@ -133,14 +139,17 @@ class Worlds:
 
     def _frame(self, frame: str, stamp: float) -> tuple[Array, Array]:
         """Return rotation (3, 3) and position (3,) [m] of a frame at a time."""
-        carriers = self._kinematics.carriers
+        carriers = self._carriers
         if frame not in carriers:
             raise UnknownNameError('frame', frame, carriers, 'the robot')
-        if not carriers[frame]:
-            return self._kinematics.frame_pose(np.zeros(self._dof), frame)
-        if carriers[frame] not in self._kinematics.joints:
-            raise ShapeError(f"frame '{frame}' moves with joint '{carriers[frame]}', no arm joint")
-        return self._kinematics.frame_pose(self._joints_at(stamp), frame)
+        joint = carriers[frame]
+        if not joint:
+            columns, kinematics = next(iter(self._arms.values()))
+            return kinematics.frame_pose(np.zeros(columns.stop - columns.start), frame)
+        if joint not in self._arms:
+            raise ShapeError(f"frame '{frame}' moves with joint '{joint}', no arm joint")
+        columns, kinematics = self._arms[joint]
+        return kinematics.frame_pose(self._joints_at(stamp)[columns], frame)
 
     def _joints_at(self, stamp: float) -> Array:
         """Return the measured joints at a time, between two joint states or just after them."""

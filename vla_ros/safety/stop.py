@@ -53,7 +53,7 @@ def step(limits, q, v, velocity, dt, gripper, work):
         v: (n,) [rad/s] before the step.
         velocity: (n,) [rad/s] of the step.
         dt: Length of the step [s].
-        gripper: Held target of the gripper [m].
+        gripper: (g,) held targets of the grippers [m].
         work: Buffers.
     """
     n, stop = len(q), stop_time(velocity, limits.accel)
@@ -68,11 +68,12 @@ def step(limits, q, v, velocity, dt, gripper, work):
             far = share * lasts * (1.0 - 0.5 * share)
             work.stop_places[k, j] = work.place[j] + far * velocity[j]
             work.stop_speeds[k, j] = (1.0 - share) * velocity[j]
-        work.stop_places[k, n], work.stop_speeds[k, n] = gripper, 0.0
+        for g in range(len(gripper)):
+            work.stop_places[k, n + g], work.stop_speeds[k, n + g] = gripper[g], 0.0
 
 
 def command_of(
-    stamp: float, work: Work, accel: Array, gripper: float, stop: Brake
+    stamp: float, work: Work, accel: Array, gripper: Array, stop: Brake
 ) -> JointCommand:
     """Return the step that is in the buffers as a command, with the stop that follows it.
 
@@ -82,18 +83,20 @@ def command_of(
         stamp: ROS time of the tick [s].
         work: Buffers that `step` filled.
         accel: (dof,) [rad/s^2] of a brake.
-        gripper: Held target of the gripper [m].
+        gripper: (g,) held targets of the grippers [m].
         stop: What follows.
     """
     times, positions, velocities = work.stop_times, work.stop_places, work.stop_speeds
     moves = times[-1] > times[0]
     if moves and stop.plan is not None and stop.rest is not None:
         after, places, speeds = _along_plan(work.place, accel, stop.plan, stop, stop.rest)
-        speeds[0] = velocities[0, :-1]  # the plan's slope is a tick's bend away from it
+        n = len(accel)
+        speeds[0] = velocities[0, :n]  # the plan's slope is a tick's bend away from it
         times = after + times[0]
-        positions = np.full((len(times), len(places[0]) + 1), gripper)
+        positions = np.empty((len(times), n + len(gripper)))
         velocities = np.zeros_like(positions)
-        positions[:, :-1], velocities[:, :-1] = places, speeds
+        positions[:, n:] = gripper
+        positions[:, :n], velocities[:, :n] = places, speeds
     else:
         if not moves:
             times, positions, velocities = times[:1], positions[:1], velocities[:1]

@@ -14,7 +14,6 @@ from vla_ros.safety.distance import PERSON, put_at, TARGET
 from vla_ros.safety.limits import excess_of, limit_box, stop_time
 from vla_ros.safety.pace import (
     plan_at,
-    plan_grip,
     plan_peaks,
     rate_range,
     rejoin,
@@ -98,16 +97,19 @@ def share_near_person(arm, limits, v, knobs, work):
 
 @compiled
 def tool_speed(arm, pose, v):
-    """Return the speed of the tool centre [m/s] at joint velocities v (n,)."""
-    x = y = z = 0.0
-    p0, p1, p2 = tool_place(arm, pose)
-    for j in range(len(v)):
-        a = pose.axis[j]
-        r0, r1, r2 = p0 - pose.origin[j, 0], p1 - pose.origin[j, 1], p2 - pose.origin[j, 2]
-        x += v[j] * (a[1] * r2 - a[2] * r1)
-        y += v[j] * (a[2] * r0 - a[0] * r2)
-        z += v[j] * (a[0] * r1 - a[1] * r0)
-    return math.sqrt(x * x + y * y + z * z)
+    """Return the speed of the fastest tool centre [m/s] at joint velocities v (n,)."""
+    square = 0.0
+    for chain in range(len(arm.chains)):
+        x = y = z = 0.0
+        p0, p1, p2 = tool_place(arm, pose, chain)
+        for j in range(arm.chains[chain, 0], arm.chains[chain, 1] + 1):
+            a = pose.axis[j]
+            r0, r1, r2 = p0 - pose.origin[j, 0], p1 - pose.origin[j, 1], p2 - pose.origin[j, 2]
+            x += v[j] * (a[1] * r2 - a[2] * r1)
+            y += v[j] * (a[2] * r0 - a[0] * r2)
+            z += v[j] * (a[0] * r1 - a[1] * r0)
+        square = max(square, x * x + y * y + z * z)
+    return math.sqrt(square)
 
 
 @compiled
@@ -115,10 +117,9 @@ def walk(arm, limits, plan, q, phi, rate, dt, stopping, count, knobs, work):
     """Fill p, p', error and way back at plan time phi; say how fast the plan may go on.
 
     Returns:
-        (free, slowed, low, grip): sigma that the joints and the tool allow, and the same where the
+        (free, slowed, low): sigma that the joints and the tools allow, and the same where the
         rows of the program bound the plan's own way too: g.(sigma p' + kappa) >= bound. Both
-        as the arm can follow; `low` is the slowest sigma that it can follow; `grip` the place of
-        the gripper.
+        as the arm can follow; `low` is the slowest sigma that it can follow.
     """
     plan_at(plan, phi, work.here, work.slope)
     n, last = len(q), len(plan.due) - 1
@@ -154,8 +155,7 @@ def walk(arm, limits, plan, q, phi, rate, dt, stopping, count, knobs, work):
         if along < 0.0:
             slowed = min(slowed, max(0.0, (work.bound[r] - side) / along))
     low, high = rate_range(rate, work.slope, limits.accel, knobs.rise, dt)
-    grip = plan_grip(plan, phi, n)
-    return min(max(free, low), high), min(max(slowed, low), high), low, grip
+    return min(max(free, low), high), min(max(slowed, low), high), low
 
 
 @compiled

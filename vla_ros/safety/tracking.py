@@ -1,10 +1,10 @@
-"""Tracking: does the arm follow at all, and is it where it was commanded to be?"""
+"""Tracking: do the arms follow at all, and are they where they were commanded to be?"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from vla_ros.safety.chain import Floats
+from vla_ros.safety.chain import Arm, Floats
 from vla_ros.safety.compiled import compiled
 from vla_ros.safety.config import SafetyConfig
 from vla_ros.types import Array
@@ -22,35 +22,47 @@ class Tracking:
     max over capsules c of sum_j lever_cj |q_j - q_rj|.
     """
 
-    def __init__(self, lever: Array, config: SafetyConfig) -> None:
-        """Hold the lever arms (m, dof) [m]."""
-        self._lever = lever
+    def __init__(self, arm: Arm, config: SafetyConfig) -> None:
+        """Hold the lever arms, and which joints belong to one arm."""
+        self._lever = lever = arm.lever
+        self._chains = [slice(first, last + 1) for first, last in arm.chains]
         self._window = config.tracking_window
         self.limit = config.tracking_limit  # [m] beyond which the arm is lost
         size = int(np.ceil(2.0 * config.tracking_window / config.period)) + 1
         self._stamps = np.full(size, -np.inf)
         self._references = np.zeros((size, lever.shape[1]))
         self._next = 0
-        self.follows = False  # the arm has been seen to follow since the reset
+        self._following = [False for _ in self._chains]  # each arm, seen since the reset
         self._start = np.zeros(lever.shape[1])  # [rad]
 
     def reset(self, place: Array) -> None:
         """Forget the way; the arm rests at a place (dof,) [rad]."""
         self._stamps[:] = -np.inf
         self._next = 0
-        self.follows, self._start = False, place
+        self._following, self._start = [False for _ in self._chains], place
+
+    @property
+    def follows(self) -> bool:
+        """Whether every arm has been seen to follow since the reset."""
+        return all(self._following)
 
     def stays(self, reference: Array, measured: Array) -> bool:
-        """Whether the arm stays behind the first steps of the reference (dof,) [rad].
+        """Whether an arm stays behind the first steps of the reference (dof,) [rad].
 
         A controller that is not there yet, or not active, would leap to where the reference has
-        gone meanwhile. Once the arm follows, this is not asked any more.
+        gone meanwhile. Once an arm follows, it is not asked any more.
         """
-        way = reference - self._start
-        if float((self._lever @ np.abs(way)).max()) <= LEASH * self.limit:
-            return False
-        self.follows = float((measured - self._start) @ way) >= FOLLOWS * float(way @ way)
-        return not self.follows
+        stays = False
+        for k, joints in enumerate(self._chains):
+            if self._following[k]:
+                continue
+            way = reference[joints] - self._start[joints]
+            if float((self._lever[:, joints] @ np.abs(way)).max()) <= LEASH * self.limit:
+                continue
+            come = float((measured[joints] - self._start[joints]) @ way)
+            self._following[k] = come >= FOLLOWS * float(way @ way)
+            stays = stays or not self._following[k]
+        return stays
 
     def add(self, now: float, reference: Array) -> None:
         """Note a reference (dof,) [rad] that is commanded at ROS time `now` [s]."""

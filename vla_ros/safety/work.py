@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import math
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from vla_ros.safety.pace import SLOWEST
 from vla_ros.safety.separation import NOBODY
 
 NOTES = 16  # reasons of one tick at most, besides rows and joints
-SOFT = 7  # soft rows at most: six sides of the workspace, and manipulability
+SOFT = 7  # soft rows of an arm at most: six sides of the workspace, and manipulability
 SHARES = (0.0, 0.5, 1.0)  # of the time of a straight stop, where it has a point
 POINTS = len(SHARES)
 FREE = 1e30  # no bound, to the solver
@@ -49,8 +48,6 @@ class Knobs(NamedTuple):
     ease: float  # the same of its soft rows
     rejoin: float  # of the acceleration, on the way back to the plan
     period: float  # [s] of a tick
-    closed: float  # [m] least place of the gripper
-    open: float  # [m] largest
     singular: float  # manipulability that is preferred, 0 for none
     bounded: bool  # a workspace is preferred, with these corners [m]
     low_x: float
@@ -61,8 +58,8 @@ class Knobs(NamedTuple):
     high_z: float
 
 
-def knobs_of(config: SafetyConfig, grip: Sequence[float], scale: float) -> Knobs:
-    """Return the numbers of a configuration, the places of a gripper and the largest sigma."""
+def knobs_of(config: SafetyConfig, scale: float) -> Knobs:
+    """Return the numbers of a configuration and the largest sigma."""
     space = config.workspace
     low, high = ((0.0,) * 3, (0.0,) * 3) if space is None else (space.low, space.high)
     return Knobs(
@@ -89,8 +86,6 @@ def knobs_of(config: SafetyConfig, grip: Sequence[float], scale: float) -> Knobs
         ease=math.sqrt(config.soft_weight),
         rejoin=config.rejoin_acceleration,
         period=config.period,
-        closed=min(grip),
-        open=max(grip),
         singular=config.singularity,
         bounded=space is not None,
         low_x=low[0],
@@ -108,28 +103,28 @@ def knobs_in(f: Floats) -> Knobs:
     return Knobs(
         f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], f[9], f[10], f[11], f[12] != 0.0,
         f[13] != 0.0, f[14], f[15], f[16] != 0.0, int(f[17]), f[18] != 0.0, f[19], f[20], f[21],
-        f[22], f[23], f[24], f[25], f[26] != 0.0, f[27], f[28], f[29], f[30], f[31], f[32],
+        f[22], f[23], f[24] != 0.0, f[25], f[26], f[27], f[28], f[29], f[30],
     )  # fmt: skip
 
 
 class Program(NamedTuple):
-    """The solver's arrays for n joints and K rows; of the rows the first r that can bind."""
+    """The solver's arrays for n joints and K hard and S soft rows; first r that can bind."""
 
     target: Floats  # (n + 2,) less the wanted velocity; 0 for both slacks
-    matrix: Floats  # (K + SOFT, n + 2)
-    lower: Floats  # (n + 2 + K + SOFT,)
-    upper: Floats  # (n + 2 + K + SOFT,)
-    which: Ints  # (K + SOFT,) which row of the tick each is
+    matrix: Floats  # (K + S, n + 2)
+    lower: Floats  # (n + 2 + K + S,)
+    upper: Floats  # (n + 2 + K + S,)
+    which: Ints  # (K + S,) which row of the tick each is
 
 
 class Work(NamedTuple):
-    """Buffers of a tick for n joints, K rows and m capsules."""
+    """Buffers of a tick for n joints, g grippers, m capsules, K hard and S soft rows."""
 
     pose: Pose
     h: Floats  # (K,) [m] clearances
-    g: Floats  # (K + SOFT, n) [m/rad] rows of the program, the first `count` and the soft ones
-    bound: Floats  # (K + SOFT,) [m/s]
-    which: Ints  # (K + SOFT,) which of the K each row is, or a reason
+    g: Floats  # (K + S, n) [m/rad] rows of the program, the first `count` and the soft ones
+    bound: Floats  # (K + S,) [m/s]
+    which: Ints  # (K + S,) which of the K each row is, or a reason
     allowed: Floats  # (K,) [m] clearance that a stop must keep
     again: Floats  # (K,) of the checks
     person: Floats  # (3,) nearest one: distance [m], speed [m/s], our time to react [s]
@@ -160,8 +155,9 @@ class Work(NamedTuple):
     scratch: Floats  # (SCRATCH, n or 3), what a function needs within itself
     gram: Floats  # (12, n or 6) of the manipulability
     stop_times: Floats  # (T,) [s] of the step's points and those of a straight stop
-    stop_places: Floats  # (T, n + 1) [rad], [m]
-    stop_speeds: Floats  # (T, n + 1) [rad/s], [m/s]
+    stop_places: Floats  # (T, n + g) [rad], [m]
+    stop_speeds: Floats  # (T, n + g) [rad/s], [m/s]
+    grip: Floats  # (g,) [m] where the plan wants the grippers
     program: Program
     notes: Ints  # (K + n + NOTES,) what held the velocity back: rows, joints and reasons
 
@@ -172,16 +168,16 @@ VECTORS = (  # the buffers of shape (n,)
 )  # fmt: skip
 
 
-def make_work(joints: int, capsules: int, rows: int) -> Work:
+def make_work(joints: int, grippers: int, arms: int, capsules: int, rows: int) -> Work:
     """Return buffers of zeros."""
-    n = joints
+    n, every, most = joints, joints + grippers, rows + SOFT * arms
     pose = Pose(
         np.zeros((n, 3, 3)), np.zeros((n, 3)), np.zeros((n, 3)), np.zeros((capsules, 2, 3))
     )
     vectors = {name: np.zeros(n) for name in VECTORS}
     return Work(
-        pose=pose, h=np.zeros(rows), g=np.zeros((rows + SOFT, n)), bound=np.zeros(rows + SOFT),
-        which=np.zeros(rows + SOFT, np.int64), allowed=np.zeros(rows), again=np.zeros(rows),
+        pose=pose, h=np.zeros(rows), g=np.zeros((most, n)), bound=np.zeros(most),
+        which=np.zeros(most, np.int64), allowed=np.zeros(rows), again=np.zeros(rows),
         person=np.array([NOBODY, 0.0, 0.0]),
         detour=np.zeros(3),
         linear=np.zeros((n + 1, 3)), angular=np.zeros((n + 1, 3)),
@@ -189,11 +185,11 @@ def make_work(joints: int, capsules: int, rows: int) -> Work:
         low=np.zeros((FINEST, n)), high=np.zeros((FINEST, n)),
         scratch=np.zeros((SCRATCH, max(n, 3))),
         gram=np.zeros((12, max(n, 6))),
-        stop_times=np.zeros(POINTS), stop_places=np.zeros((POINTS, n + 1)),
-        stop_speeds=np.zeros((POINTS, n + 1)),
+        stop_times=np.zeros(POINTS), stop_places=np.zeros((POINTS, every)),
+        stop_speeds=np.zeros((POINTS, every)), grip=np.zeros(grippers),
         program=Program(
-            np.zeros(n + 2), np.zeros((rows + SOFT, n + 2)), np.full(n + 2 + rows + SOFT, -FREE),
-            np.full(n + 2 + rows + SOFT, FREE), np.zeros(rows + SOFT, np.int64),
+            np.zeros(n + 2), np.zeros((most, n + 2)), np.full(n + 2 + most, -FREE),
+            np.full(n + 2 + most, FREE), np.zeros(most, np.int64),
         ),
         notes=np.zeros(rows + n + NOTES, np.int64),
         **vectors,
