@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from vla_ros import config
-from vla_ros.action_space import ACTION_KINDS, ActionSlice, STATE_KINDS, StateSlice, width
+from vla_ros.action_space import ACTION_KINDS, ActionSlice, STATE_KINDS, StateSlice
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.rotation import WIDTHS
 
@@ -37,14 +37,6 @@ def test_unknown_kinds_name_the_closest():
         StateSlice('griper', 'open_fraction')
     with pytest.raises(UnknownNameError, match="Did you mean 'observation'"):
         ActionSlice('gripper', 'open_fraction', 'observations')
-
-
-@pytest.mark.parametrize('dof', [6, 7])
-def test_width_counts_every_slice(dof):
-    joints = StateSlice('joint_position', 'rad')
-    assert width((TOOL, GRIPPER), dof) == 4
-    assert width((joints, StateSlice('gripper', 'open_fraction')), dof) == dof + 1
-    assert width((), dof) == 0
 
 
 @pytest.mark.parametrize('rotation', WIDTHS)

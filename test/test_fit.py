@@ -77,7 +77,7 @@ def test_one_picture_a_chunk_and_one_command_a_step_are_needed():
 
 def test_a_home_outside_of_its_limits_is_found():
     home = (*ROBOT.home[:6], 2.9)
-    only(check(replace(ROBOT, home=home), SPEC), 'panda_joint7 at 2.9 rad, outside of its limits')
+    only(check(ROBOT.with_arm(home=home), SPEC), 'panda_joint7 at 2.9 rad, outside of its limits')
 
 
 def test_a_tool_that_cannot_move_from_home_every_way_is_found():
@@ -92,13 +92,13 @@ def test_a_tool_that_cannot_move_from_home_every_way_is_found():
     assert check(five, replace(SPEC, action=(TOOL, GRIPPER))) == []  # the wrist turns back
     only(check(five, replace(SPEC, action=(DELTA,))), r'cannot turn 0\.1 rad about \+x')
     walls = tuple(replace(j, upper=q + 1e-3) for j, q in zip(ROBOT.joints, ROBOT.home))
-    cornered = replace(ROBOT, joints=walls)
+    cornered = ROBOT.with_arm(joints=walls)
     only(check(cornered, SPEC), r'its tool cannot move 0\.02 m along .*which tool_position')
 
 
 def test_a_robot_whose_model_cannot_be_read_is_a_finding():
     only(check(replace(ROBOT, urdf='gone.urdf'), SPEC), 'cannot read the robot model')
-    only(check(replace(ROBOT, tool_frame='hand'), SPEC), "unknown link 'hand'")
+    only(check(ROBOT.with_arm(tool_frame='hand'), SPEC), "unknown link 'hand'")
 
 
 def test_statistics_are_as_wide_as_the_slices():

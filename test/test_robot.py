@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from vla_ros import config, paths
+from vla_ros import paths
 from vla_ros.errors import ConfigError, UnknownNameError
-from vla_ros.robot import JointLimits, load_robot, RobotSpec
+from vla_ros.robot import build_robot, JointLimits, load_robot, RobotSpec
 
 PANDA = paths.find('robots', 'panda')
 
@@ -63,7 +63,7 @@ def test_limits_that_leave_no_motion_are_refused(change):
 
 def test_home_has_one_value_for_each_joint(robot):
     with pytest.raises(ConfigError, match='home has 6 values, expected 7'):
-        replace(robot, home=robot.home[:-1])
+        robot.with_arm(home=robot.home[:-1])
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,13 @@ def test_a_wrong_unit_of_a_whole_file_is_caught_by_its_type():
     table = yaml.safe_load(PANDA.read_text(encoding='utf-8'))
     table['joints'][0]['lower'] = '-160 deg'
     with pytest.raises(ConfigError, match=r'joints\[0\]: lower: expected float'):
-        config.build(RobotSpec, table, 'panda.yaml')
+        build_robot(table, 'panda.yaml')
 
 
 def test_a_file_that_extends_another_says_only_what_differs(robot):
     streaming = load_robot(paths.find('robots', 'panda_streaming'))
     assert streaming.driver.streams and not robot.driver.streams
-    assert replace(streaming, name=robot.name, driver=robot.driver) == robot
+    assert replace(streaming, name=robot.name).with_arm(driver=robot.driver) == robot
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
@@ -59,6 +59,8 @@ class Slice:
 
     kind: str
     unit: str
+    # which of several; None: the only one, or of joints all arms, one after the other
+    arm: str | None = field(default=None, kw_only=True)
     rotation: str | None = field(default=None, kw_only=True)  # of a pose, a word of WIDTHS
     # of a tool_pose: of the angles [rad] or quaternions of one rotation the nearest to this
     near: tuple[float, ...] | None = field(default=None, kw_only=True)
@@ -100,6 +102,11 @@ class Slice:
             raise ConfigError(f"{what} is in '{self.unit}': closed and open go with 'range' only.")
 
     @property
+    def of_joints(self) -> bool:
+        """Whether it has a dimension for each joint."""
+        return self.kinds[self.kind].size is None
+
+    @property
     def turns(self) -> bool:
         """Whether it has a rotation."""
         return self.kind in ('tool_pose', 'tool_delta')
@@ -111,7 +118,7 @@ class Slice:
         return (0.0, 1.0) if closed is None or opened is None else (closed, opened)
 
     def width(self, dof: int) -> int:
-        """Return how many dimensions it takes on a robot with `dof` arm joints."""
+        """Return how many dimensions it takes where its arms have `dof` joints."""
         return (self.kinds[self.kind].size or dof) + WIDTHS.get(self.rotation or '', 0)
 
 
@@ -184,11 +191,6 @@ class StateSlice(Slice):
             raise ConfigError(
                 f'{what} has scale {self.scale}; only joints and positions can have one.'
             )
-
-
-def width(slices: Sequence[Slice], dof: int) -> int:
-    """Return how many dimensions the slices take on a robot with `dof` arm joints."""
-    return sum(s.width(dof) for s in slices)
 
 
 def _list(words: Iterable[str]) -> str:

@@ -46,7 +46,7 @@ class Mount:
 
 @dataclass(frozen=True)
 class Rig:
-    """A robot file whose arms are robots of other files; what it says itself goes before theirs."""
+    """A robot file whose arms are robots of other files; what it says itself comes first."""
 
     name: str
     arms: Mapping[str, Mount]

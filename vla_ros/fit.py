@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 from vla_ros.action_space import ACTION_KINDS, Slice
 from vla_ros.errors import RobotPolicyMismatch, VlaError
 from vla_ros.kinematics import InverseKinematics, Kinematics
-from vla_ros.robot import RobotSpec
+from vla_ros.robot import Arm, RobotSpec
 from vla_ros.rotation import ANGLES, from_quaternions
-from vla_ros.spec import ActionSlice, PolicySpec, width
+from vla_ros.spec import ActionSlice, arms_of, PolicySpec, width
 from vla_ros.statistics import Bounds, MeanStd, Statistics
 from vla_ros.types import Array
 
@@ -23,7 +23,11 @@ BEYOND = 0.1  # share of a gripper's range by which its statistics may leave it
 
 def check(robot: RobotSpec, policy: PolicySpec) -> list[str]:
     """Return what of a policy does not fit a robot, each with its cure; empty if it fits."""
-    return [*_pictures(robot, policy), *_slices(policy), *_timing(policy), *_home(robot, policy)]
+    found = [*_pictures(robot, policy), *_timing(policy)]
+    astray = list(_astray(robot, policy))
+    if astray:  # nothing else can be told of slices that belong nowhere
+        return [*found, *astray]
+    return [*found, *_slices(robot, policy), *_home(robot, policy)]
 
 
 def require_fit(robot: RobotSpec, policy: PolicySpec) -> None:
@@ -67,9 +71,9 @@ def check_statistics(
         ('state', policy.state, state), ('action', policy.action, action),
     )  # fmt: skip
     for word, parts, stats in table:
-        declared = width(parts, robot.dof)
+        declared = width(parts, robot)
         if declared != stats.width:
-            kinds = ', '.join(f'{part.kind} {part.width(robot.dof)}' for part in parts)
+            kinds = ', '.join(f'{part.kind} {width((part,), robot)}' for part in parts)
             findings.append(
                 f'policy {policy.name}: the {word} has {declared} dimensions ({kinds}), the '
                 f"checkpoint's statistics have {stats.width}: declare the slices that it was "
@@ -79,7 +83,7 @@ def check_statistics(
         column = 0
         for part in parts:
             found = _beside(stats, column, *part.ends) if _is_opening(part) else ''
-            column += part.width(robot.dof)
+            column += width((part,), robot)
             if found:
                 findings.append(
                     f"policy {policy.name}: the {word}'s gripper {found} in the checkpoint's "
@@ -99,20 +103,31 @@ def notes(robot: RobotSpec, policy: PolicySpec, action: Statistics | None = None
             slice that declares a scale.
     """
     found = []
-    if not any(part.kind == 'gripper' for part in policy.action):
-        found.append(f'policy {policy.name} has no gripper slice: the gripper stays as it is.')
+    for arm in robot.arms:
+        mine = [part.kind for part in policy.action if arm in arms_of(part, robot)]
+        which = f' of arm {arm.name}' if arm.name else ''
+        if arm.gripper and 'gripper' not in mine:
+            found.append(
+                f'policy {policy.name} has no gripper slice{which}: the gripper stays as it is.'
+            )
+        if all(kind == 'gripper' for kind in mine):
+            found.append(f'policy {policy.name} does not move arm {arm.name}: it stays.')
     found += _jumps(robot, policy)
     if action is not None:
         largest = list(_extents(robot, policy.action, action))
     else:
-        largest = [(p, np.ones(p.width(robot.dof))) for p in policy.action if p.scale != 1.0]
+        largest = [(p, np.ones(width((p,), robot))) for p in policy.action if p.scale != 1.0]
     for part, extent in largest:
-        asked = _joint_speeds(robot, part, extent, policy.step)
-        share = asked / robot.limits('velocity')
+        if part.kind == 'gripper':
+            continue
+        arms = arms_of(part, robot)
+        asked = _joint_speeds(robot, arms, part, extent, policy.step)
+        share = asked / np.concatenate([arm.limits('velocity') for arm in arms])
         worst = int(np.argmax(share))
         if share[worst] > 1.0:
+            joint = [name for arm in arms for name in arm.joint_names][worst]
             found.append(
-                f'policy {policy.name}: the largest {part.kind} asks {robot.arm_joints[worst]} '
+                f'policy {policy.name}: the largest {part.kind} asks {joint} '
                 f'at home for {asked[worst]:.2f} rad/s, {share[worst]:.1f} times its limit: the '
                 'safety filter will slow it; see that scale and step are those of the training.'
             )
@@ -135,19 +150,35 @@ def _pictures(robot: RobotSpec, policy: PolicySpec) -> Iterator[str]:
             )
 
 
-def _slices(policy: PolicySpec) -> Iterator[str]:
+def _astray(robot: RobotSpec, policy: PolicySpec) -> Iterator[str]:
+    """Tell which slices belong to no arm of the robot, or do not say to which."""
+    for part in (*policy.state, *policy.action):
+        try:
+            arms_of(part, robot)
+        except VlaError as error:
+            yield f'policy {policy.name}: {error}'
+
+
+def _slices(robot: RobotSpec, policy: PolicySpec) -> Iterator[str]:
     if not policy.action:
         yield f'policy {policy.name} declares no action: add its slices.'
-    kinds = [part.kind for part in policy.action]
-    for kind in sorted({k for k in kinds if kinds.count(k) > 1}):
-        yield f'policy {policy.name} declares {kind} more than once: keep one slice.'
-    moves = [kind for kind in kinds if kind != 'gripper']
-    if len(moves) != 1:
-        movers = ', '.join(kind for kind in ACTION_KINDS if kind != 'gripper')
-        yield (
-            f'policy {policy.name} must move the arm by exactly one of {movers}, found '
-            f'{", ".join(moves) or "none"}.'
-        )
+    found = {
+        arm.name: [part.kind for part in policy.action if arm in arms_of(part, robot)]
+        for arm in robot.arms
+    }
+    still = all(kind == 'gripper' for kinds in found.values() for kind in kinds)
+    for name, kinds in found.items():
+        which = f' {name}' if name else ''
+        for kind in sorted({k for k in kinds if kinds.count(k) > 1}):
+            what = f'{kind} of arm{which}' if name else kind
+            yield f'policy {policy.name} declares {what} more than once: keep one slice.'
+        moves = [kind for kind in kinds if kind != 'gripper']
+        if len(moves) > 1 or still:  # an arm of several may stay where it is
+            movers = ', '.join(kind for kind in ACTION_KINDS if kind != 'gripper')
+            yield (
+                f'policy {policy.name} must move the arm{which} by exactly one of {movers}, found '
+                f'{", ".join(moves) or "none"}.'
+            )
 
 
 def _timing(policy: PolicySpec) -> Iterator[str]:
@@ -160,7 +191,6 @@ def _timing(policy: PolicySpec) -> Iterator[str]:
 
 def _home(robot: RobotSpec, policy: PolicySpec) -> Iterator[str]:
     """Tell whether home is inside the limits and, for tool actions, what IK reaches around it."""
-    home, lower, upper = np.array(robot.home), robot.limits('lower'), robot.limits('upper')
     for joint, q in zip(robot.joints, robot.home):
         if not joint.lower <= q <= joint.upper:
             yield (
@@ -168,37 +198,53 @@ def _home(robot: RobotSpec, policy: PolicySpec) -> Iterator[str]:
                 f'{joint.lower} to {joint.upper}: correct the robot file.'
             )
             return
-    try:
-        kinematics = _kinematics(robot)
-    except VlaError as error:
-        yield f'robot {robot.name}: {error}'
-        return
-    tool = [part for part in policy.action if part.absolute_kind.startswith('tool')]
-    if not tool:
-        return
-    ik = InverseKinematics(kinematics, lower=lower, upper=upper, posture=home, tolerance=1e-4)
+    for arm in robot.arms:
+        try:
+            kinematics = _kinematics(robot, arm)
+        except VlaError as error:
+            yield f'robot {robot.name}: {error}'
+            continue
+        for part in policy.action:
+            if part.absolute_kind.startswith('tool') and arm in arms_of(part, robot):
+                yield from _reach(robot, arm, kinematics, policy, part)
+
+
+def _reach(
+    robot: RobotSpec, arm: Arm, kinematics: Kinematics, policy: PolicySpec, part: ActionSlice
+) -> Iterator[str]:
+    """Tell what of its surroundings a tool cannot reach from home."""
+    home = np.array(arm.home)
+    ik = InverseKinematics(
+        kinematics,
+        lower=arm.limits('lower'),
+        upper=arm.limits('upper'),
+        posture=home,
+        tolerance=1e-4,
+    )
     r, p = kinematics.fk(home)
     lost = []
     for way, name in zip(np.vstack([np.eye(3), -np.eye(3)]), ('+x', '+y', '+z', '-x', '-y', '-z')):
         if not ik.solve(home, r, p + NEAR * way).converged:
             lost.append(f'move {NEAR} m along {name}')
         turned = Rotation.from_rotvec(TURN * way).as_matrix() @ r
-        if tool[0].turns and not ik.solve(home, turned, p).converged:
+        if part.turns and not ik.solve(home, turned, p).converged:
             lost.append(f'turn {TURN} rad about {name}')
     if lost:
+        tool = f'tool {arm.tool_frame}' if arm.name else 'its tool'
         yield (
-            f'robot {robot.name}: from home its tool cannot {", ".join(lost)}, which '
-            f'{tool[0].kind} of policy {policy.name} needs: choose a home farther from limits '
-            'and singularities, or a policy in joint space.'
+            f'robot {robot.name}: from home {tool} cannot {", ".join(lost)}, which {part.kind} '
+            f'of policy {policy.name} needs: choose a home farther from limits and '
+            'singularities, or a policy in joint space.'
         )
 
 
 def _jumps(robot: RobotSpec, policy: PolicySpec) -> Iterator[str]:
     """Tell which angles or quaternions jump when the tool turns a little about its home pose."""
-    home = Rotation.from_matrix(_kinematics(robot).fk(np.array(robot.home))[0])
-    around = Rotation.from_rotvec(JUMP * np.vstack([np.eye(3), -np.eye(3)])) * home
     for part in (*policy.state, *policy.action):
         if part.kind == 'tool_pose' and part.rotation is not None:
+            (arm,) = arms_of(part, robot)
+            home = Rotation.from_matrix(_kinematics(robot, arm).fk(np.array(arm.home))[0])
+            around = Rotation.from_rotvec(JUMP * np.vstack([np.eye(3), -np.eye(3)])) * home
             numbers = from_quaternions(around.as_quat(), part.rotation, part.near)
             if np.ptp(numbers, axis=0).max() > 1.0:
                 yield (
@@ -208,19 +254,22 @@ def _jumps(robot: RobotSpec, policy: PolicySpec) -> Iterator[str]:
                 )
 
 
-def _joint_speeds(robot: RobotSpec, part: ActionSlice, extent: Array, step: float) -> Array:
-    """Return the joint speeds (n,) [rad/s] at home of a slice's largest action (W,), at most."""
+def _joint_speeds(
+    robot: RobotSpec, arms: tuple[Arm, ...], part: ActionSlice, extent: Array, step: float
+) -> Array:
+    """Return the speeds [rad/s] at home of the joints of its arms for the largest action (W,)."""
     if part.kind == 'joint_velocity':
         return part.scale * extent
-    if part.kind == 'gripper' or not part.chained:
-        return np.zeros(robot.dof)
+    if not part.chained:
+        return np.zeros(sum(arm.dof for arm in arms))
     if part.kind == 'joint_delta':
         return part.scale * extent / step
     twist = np.zeros(6)
     twist[:3] = part.scale * extent[:3] / step
     if part.rotation in ANGLES:
         twist[3:] = part.rotation_scale * extent[3:] / step
-    inverse = np.linalg.pinv(_kinematics(robot).jacobian(np.array(robot.home)))
+    (arm,) = arms
+    inverse = np.linalg.pinv(_kinematics(robot, arm).jacobian(np.array(arm.home)))
     return np.asarray(abs(inverse * twist).max(axis=1))  # one direction at a time
 
 
@@ -236,7 +285,7 @@ def _extents(
         return
     largest, first = size.reshape(-1, stats.width).max(axis=0), 0
     for part in parts:
-        last = first + part.width(robot.dof)
+        last = first + width((part,), robot)
         yield part, largest[first:last]
         first = last
 
@@ -264,5 +313,5 @@ def _beside(stats: Statistics, column: int, closed: float, opened: float) -> str
     return ''
 
 
-def _kinematics(robot: RobotSpec) -> Kinematics:
-    return Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
+def _kinematics(robot: RobotSpec, arm: Arm) -> Kinematics:
+    return Kinematics(robot.urdf_path, arm.joint_names, arm.tool_frame)

@@ -121,26 +121,36 @@ def camera_topics(robot: RobotSpec, camera: str) -> tuple[Topic, Topic]:
     )
 
 
-def controller_topics(robot: RobotSpec) -> tuple[Topic, Topic]:
-    """Return the command topics of the arm and of the gripper controller."""
+def controller_topics(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return the command topics of the controllers: of every arm, then of every gripper."""
     kind = 'trajectory_msgs/msg/JointTrajectory'
-    driver = robot.driver
-    arm = 'std_msgs/msg/Float64MultiArray' if driver.streams else kind
-    return Topic(driver.arm_topic, arm, COMMAND), Topic(driver.gripper_topic, kind, COMMAND)
+    arm = 'std_msgs/msg/Float64MultiArray' if robot.streams else kind
+    return (
+        *(Topic(a.driver.arm_topic, arm, COMMAND) for a in robot.arms),
+        *(Topic(a.driver.gripper_topic, kind, COMMAND) for a in robot.arms if a.gripper),
+    )
 
 
-def command_topics(robot: RobotSpec) -> tuple[Topic, Topic]:
-    """Return where the safety filter sends the commands of the arm and of the gripper."""
-    arm, gripper = controller_topics(robot)
-    if robot.driver.streams:
-        arm = Topic('vla/command', 'trajectory_msgs/msg/JointTrajectory', COMMAND)
-    return arm, gripper
+def command_topics(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return where the safety filter sends the commands of every arm, then of every gripper."""
+    arms, grippers = split_topics(robot, controller_topics(robot))
+    if robot.streams:
+        arms = (Topic('vla/command', 'trajectory_msgs/msg/JointTrajectory', COMMAND),)
+    return (*arms, *grippers)
+
+
+def split_topics(
+    robot: RobotSpec, topics: tuple[Topic, ...]
+) -> tuple[tuple[Topic, ...], tuple[Topic, ...]]:
+    """Return those of `controller_topics` or `command_topics` of the arms, and of the grippers."""
+    count = len(robot.arms)
+    return topics[:count], topics[count:]
 
 
 def hold_topics(robot: RobotSpec) -> tuple[Topic, ...]:
     """Return where the forwarder says what it holds: nothing, while the stream runs."""
     kind = 'sensor_msgs/msg/JointState'
-    return (Topic('vla/forwarder_hold', kind, COMMAND),) if robot.driver.streams else ()
+    return (Topic('vla/forwarder_hold', kind, COMMAND),) if robot.streams else ()
 
 
 def enable_topics(robot: RobotSpec) -> tuple[Topic, ...]:
@@ -152,9 +162,9 @@ def enable_topics(robot: RobotSpec) -> tuple[Topic, ...]:
 
 
 def stop_services(robot: RobotSpec) -> tuple[tuple[str, str], ...]:
-    """Return the driver's own stop service, where the robot file names one."""
-    name = robot.driver.stop
-    return ((name, 'std_srvs/srv/Trigger'),) if name else ()
+    """Return the stop services of the drivers, where the robot file names them, each once."""
+    names = dict.fromkeys(arm.driver.stop for arm in robot.arms if arm.driver.stop)
+    return tuple((name, 'std_srvs/srv/Trigger') for name in names)
 
 
 @dataclass(frozen=True)
@@ -260,7 +270,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         wanted='markers',
     )
     arm = (sim,) if simulated else ()
-    driver = (forwarder,) if robot.driver.streams else ()
+    driver = (forwarder,) if robot.streams else ()
     heard = (sim, *driver, safety, policy)
     named = {topic.name: topic for p in heard for topic in (*p.subscribes, *p.publishes)}
     recorder = Process(

@@ -199,8 +199,11 @@ class RobotSpec:
         called = [arm.name for arm in self.arms]
         if len(called) > 1 and ('' in called or len(set(called)) < len(called)):
             raise ConfigError(f'{what}: its arms are called {called}, expected different names.')
-        if len({arm.driver.streams for arm in self.arms}) > 1:
-            raise ConfigError(f'{what}: the drivers of some of its arms stream; all or none may.')
+        if len(self.arms) > 1 and any(arm.driver.streams for arm in self.arms):
+            raise ConfigError(
+                f'{what}: of several arms each needs a controller that takes trajectories; the '
+                'forwarder serves one arm.'
+            )
         twice = sorted({n for n in self.joint_names if self.joint_names.count(n) > 1})
         if twice:
             raise ConfigError(f'{what} has joints of one name: {", ".join(twice)}.')
@@ -358,7 +361,8 @@ def build_robot(data: Any, where: str) -> RobotSpec:
         arms = data['arms']
         if any(isinstance(arm, Mapping) and 'robot' in arm for arm in arms.values()):
             rig = config.build(composition.Rig, data, where)
-            robots = {m.robot: load_robot(paths.find('robots', m.robot)) for m in rig.arms.values()}
+            names = {mount.robot for mount in rig.arms.values()}
+            robots = {name: load_robot(paths.find('robots', name)) for name in names}
             return config.build(RobotSpec, composition.fields_of(rig, robots), where)
         named = [{'name': name, **arm} if isinstance(arm, Mapping) else arm
                  for name, arm in arms.items()]  # fmt: skip

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 
 from vla_ros import config
-from vla_ros.action_space import ActionSlice, StateSlice, width
+from vla_ros.action_space import ActionSlice, Slice, StateSlice
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.robot import Arm, RobotSpec
 
 __all__ = [
     'ALIGNMENTS', 'DTYPES', 'ActionSlice', 'ImageSpec', 'NoOptions', 'PolicySpec', 'StateSlice',
-    'width',
+    'arms_of', 'width',
 ]  # fmt: skip
 
 ALIGNMENTS = (
@@ -102,3 +103,30 @@ class PolicySpec:
             ConfigError: One is missing, has the wrong type or a value that makes no sense.
         """
         return config.build(cls, self.options, f'policy {self.name}: options')
+
+
+def arms_of(part: Slice, robot: RobotSpec) -> tuple[Arm, ...]:
+    """Return the arms that a slice is about: one, or of joints all that it does not choose from.
+
+    Raises:
+        UnknownNameError: It names an arm that the robot lacks.
+        ConfigError: It is about one arm and does not say which, or about a gripper that is none.
+    """
+    what = f"{part.word} '{part.kind}'"
+    if part.arm is not None:
+        arms: tuple[Arm, ...] = (robot.arm(part.arm),)
+    elif part.of_joints:
+        return robot.arms
+    else:
+        arms = tuple(arm for arm in robot.arms if part.kind != 'gripper' or arm.gripper)
+    if len(arms) > 1:
+        names = ', '.join(arm.name for arm in arms)
+        raise ConfigError(f'{what} does not say which arm of {robot.name} is meant: {names}.')
+    if part.kind == 'gripper' and not (arms and arms[0].gripper):
+        raise ConfigError(f'{what}, but {robot.name} has no gripper there: leave the slice out.')
+    return arms
+
+
+def width(slices: Sequence[Slice], robot: RobotSpec) -> int:
+    """Return how many dimensions slices take on a robot."""
+    return sum(part.width(sum(arm.dof for arm in arms_of(part, robot))) for part in slices)

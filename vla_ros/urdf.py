@@ -41,13 +41,13 @@ class Bolted:
     orientation: Quaternion = (0.0, 0.0, 0.0, 1.0)
 
 
-def compose(name: str, parts: Sequence[Bolted], root: str | None = None) -> bytes:
+def compose(name: str, parts: Sequence[Bolted], root: str) -> bytes:
     """Return the URDF of several robots in one; the same parts give the same bytes.
 
     Args:
         name: Of the whole.
         parts: The robots.
-        root: A link without a body that they stand on; None: a part is the root.
+        root: A link without a body, on which they stand.
 
     Raises:
         ConfigError: A part cannot be read.
@@ -68,8 +68,7 @@ def compose(name: str, parts: Sequence[Bolted], root: str | None = None) -> byte
         ElementTree.SubElement(
             bolt, 'origin', xyz=_numbers(part.position), rpy=_numbers(_rpy(part.orientation))
         )
-    if root is not None:
-        whole.insert(0, ElementTree.Element('link', name=root))
+    whole.insert(0, ElementTree.Element('link', name=root))
     for settings in readers.values():
         whole.insert(0, settings)
     ElementTree.indent(whole)

@@ -228,7 +228,7 @@ def test_another_orientation_at_the_edge_of_reach_is_not_passed_as_reached():
 def test_the_codec_of_another_limit_box_stays_inside_it():
     joints = tuple(replace(j, lower=q - 0.25, upper=q + 0.25) for j, q in zip(ROBOT.joints, HOME))
     spec = replace(ABSOLUTE.policy, horizon=8)
-    narrow = Codec(replace(ROBOT, joints=joints), URDF, spec)
+    narrow = Codec(ROBOT.with_arm(joints=joints), URDF, spec)
     end = HOME_TOOL + [0.03, 0.03, -0.03]
     points = path_between(HOME_TOOL, end)
     result = narrow.decode(chunk(np.column_stack([points, np.ones(8)])), at(HOME))

@@ -267,7 +267,7 @@ def test_an_arm_without_redundancy_returns_to_the_joints_of_its_path(part, seed)
     """The Panda with its third joint locked at 0 has six."""
     joints = ROBOT.joints[:2] + ROBOT.joints[3:]
     home = np.delete(HOME, 2)
-    six = replace(ROBOT, joints=joints, home=tuple(home))
+    six = ROBOT.with_arm(joints=joints, home=tuple(home))
     path = joint_path(seed, home, 0.25)
     made = codec(part, GRIPPER, robot=six)
     asked = np.array([made.action(np.append(q, OPEN)) for q in path])
@@ -295,7 +295,7 @@ def test_an_orientation_out_of_reach_is_refused_although_the_place_is_reached():
         replace(j, lower=q - 0.02, upper=q + 0.02) if k % 2 == 0 else j
         for k, (j, q) in enumerate(zip(ROBOT.joints, HOME))
     )
-    made = codec(BRIDGE, robot=replace(ROBOT, joints=joints))
+    made = codec(BRIDGE, robot=ROBOT.with_arm(joints=joints))
     turns = np.zeros((10, 6))
     turns[:, 5] = 0.4  # 0.2 rad a step, in units of 0.5 rad
     with pytest.raises(PolicyError, match=r'leaves the reach of panda by 0\.0[01]\d m and'):

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from vla_ros import paths
 from vla_ros.errors import CheckpointError, UnknownNameError
 from vla_ros.policies.lerobot import read_folder
+from vla_ros.robot import load_robot
 from vla_ros.spec import ActionSlice, PolicySpec, StateSlice
 
+ROBOT = load_robot(paths.find('robots', 'panda'))
 RNG = np.random.default_rng(0)
 STEP = 'smolvla_new_line_processor'
 
@@ -249,22 +252,23 @@ def test_statistics_of_several_robots_are_none_of_ours(new):
 
 def test_a_policy_file_of_another_width_is_refused(new):
     folder = read_folder(new, 'smolvla', steps=[STEP])
-    folder.require(spec_of(), 7)
+    folder.require(spec_of(), ROBOT)
     with pytest.raises(CheckpointError, match=f'action dimensions 7, .*{new.name} has 8'):
-        folder.require(spec_of(gripper=False), 7)
+        folder.require(spec_of(gripper=False), ROBOT)
+    shorter = ROBOT.with_arm(joints=ROBOT.joints[:6], home=ROBOT.home[:6])
     with pytest.raises(CheckpointError, match='state dimensions 7'):
-        folder.require(spec_of(), 6)
+        folder.require(spec_of(), shorter)
 
 
 def test_what_actions_are_relative_to_must_agree(new):
     with pytest.raises(CheckpointError, match='relative to the observation True'):
-        read_folder(new, 'smolvla', steps=[STEP]).require(spec_of('observation'), 7)
+        read_folder(new, 'smolvla', steps=[STEP]).require(spec_of('observation'), ROBOT)
     relative = {'registry_name': 'relative_actions_processor', 'config': {'enabled': True}}
     edit(new / 'policy_preprocessor.json', lambda c: c['steps'].insert(2, relative))
     folder = read_folder(new, 'smolvla', steps=[STEP])
-    folder.require(spec_of('observation'), 7)
+    folder.require(spec_of('observation'), ROBOT)
     with pytest.raises(CheckpointError, match='relative to the observation False'):
-        folder.require(spec_of(), 7)
+        folder.require(spec_of(), ROBOT)
 
 
 def test_a_camera_that_never_is_there_is_none(new):

@@ -59,7 +59,7 @@ def policy(request):
 def test_every_policy_answers_with_finite_actions_of_its_declared_shape(policy):
     policy.reset('reach the red cube', seed=7)
     chunk = policy.infer(observation(policy.spec, stamp=2.5))
-    dimensions = width(policy.spec.action, ROBOT.dof)
+    dimensions = width(policy.spec.action, ROBOT)
     assert chunk.actions.shape == (policy.spec.horizon, dimensions)
     assert np.isfinite(chunk.actions).all()
     assert (chunk.stamp, chunk.step) == (2.5, policy.spec.step)

@@ -471,10 +471,11 @@ def test_the_example_files_ask_their_servers(name):
 def test_columns_follow_the_keys():
     slices = [StateSlice('gripper', 'open_fraction'), StateSlice('joint_position', 'rad'),
               StateSlice('gripper', 'range', closed=0.0, open=-0.04)]  # fmt: skip
-    found = columns({'a': ['joint_position'], 'b': ['gripper', 'gripper']}, slices, 3, 'here')
+    robot = ROBOT.with_arm(joints=ROBOT.joints[:3], home=ROBOT.home[:3])
+    found = columns({'a': ['joint_position'], 'b': ['gripper', 'gripper']}, slices, robot, 'here')
     assert {key: list(value) for key, value in found.items()} == {'a': [1, 2, 3], 'b': [0, 4]}
     with pytest.raises(ConfigError, match='here'):
-        columns({'a': ['joint_position']}, slices, 3, 'here')
+        columns({'a': ['joint_position']}, slices, robot, 'here')
 
 
 def test_an_unknown_adapter_name_is_close_to_a_remote_one():

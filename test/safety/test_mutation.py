@@ -27,7 +27,7 @@ def with_limits(name: str, factor: float) -> Callable:
 
     def make(robot, config):
         joints = tuple(replace(j, **{name: getattr(j, name) * factor}) for j in robot.joints)
-        return SafetyFilter(replace(robot, joints=joints), config)
+        return SafetyFilter(robot.with_arm(joints=joints), config)
 
     return make
 
@@ -35,7 +35,7 @@ def with_limits(name: str, factor: float) -> Callable:
 def without_limit_check(robot, config):
     """Return a filter whose box and stop know no position limits."""
     joints = tuple(replace(j, lower=j.lower - 9.0, upper=j.upper + 9.0) for j in robot.joints)
-    return SafetyFilter(replace(robot, joints=joints), config)
+    return SafetyFilter(robot.with_arm(joints=joints), config)
 
 
 def without_floor(robot, config):

@@ -114,7 +114,7 @@ def test_a_data_set_that_does_not_fit_is_refused(tmp_path, change, said):
 
 
 def test_a_data_set_of_another_arm_is_refused(data):
-    other = replace(ROBOT, gripper=replace(ROBOT.gripper, joint='thumb'))
+    other = ROBOT.with_arm(gripper=replace(ROBOT.gripper, joint='thumb'))
     with pytest.raises(PolicyError, match="'action' holds .*expected the joints .*thumb"):
         load_samples(data.folder, SPEC, other, lambda done, total: None)
 

@@ -24,19 +24,25 @@ class Arbiter:
     """
 
     def __init__(
-        self, joints: Sequence[str], tolerance: float, accel: Array | None = None
+        self,
+        joints: Sequence[str],
+        tolerance: float,
+        accel: Array | None = None,
+        held: int = 1,
     ) -> None:
         """Begin with nothing to do.
 
         Args:
-            joints: Names of the columns of every trajectory, the gripper's last.
+            joints: Names of the columns of every trajectory, the grippers' last.
             tolerance: How far from the arm the first trajectory of a turn may begin [rad].
             accel: Limits of the arm's joints that joins respect [rad/s^2]; None: none.
+            held: How many of the last columns are held and never interpolated: the grippers'.
         """
         self.tolerance = tolerance
         self._joints = tuple(joints)
-        self._policy = Plan(len(joints), accel=accel)
-        self._override = Plan(len(joints), clock=self._policy.clock, lasting=True, accel=accel)
+        self._policy = Plan(len(joints), held, accel=accel)
+        clock = self._policy.clock
+        self._override = Plan(len(joints), held, clock, lasting=True, accel=accel)
         self.overriding = False  # the override has its turn
         self._entered = False  # the policy has begun its turn
 

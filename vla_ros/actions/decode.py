@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from vla_ros.action_space import ActionSlice
+from vla_ros.action_space import ActionSlice, Slice
 from vla_ros.actions import slices
 from vla_ros.errors import PolicyError
 from vla_ros.kinematics import InverseKinematics, Kinematics
-from vla_ros.robot import RobotSpec
-from vla_ros.spec import PolicySpec, width
+from vla_ros.robot import Arm, Gripper, RobotSpec
+from vla_ros.spec import arms_of, PolicySpec, width
 from vla_ros.types import ActionChunk, Array, JointState, Trajectory
 
 # Residuals beyond these mean that the asked tool path leaves the arm's reach.
@@ -37,6 +37,45 @@ def snapped(opening: Array, is_open: bool) -> Array:
     return found
 
 
+class Hand:
+    """One arm: where its tool and its gripper are, and how its tool gets somewhere."""
+
+    def __init__(self, robot: RobotSpec, arm: Arm, urdf: Path) -> None:
+        """Read its kinematics."""
+        self.columns, self._robot = robot.columns(arm), robot
+        self.kinematics = Kinematics(urdf, arm.joint_names, arm.tool_frame)
+        home = np.array(arm.home)
+        self.rotation = self.kinematics.fk(home)[0]
+        self._ik = InverseKinematics(
+            self.kinematics,
+            lower=arm.limits('lower'),
+            upper=arm.limits('upper'),
+            posture=home,
+            tolerance=1e-5,
+        )
+
+    def pose(self, position: Array) -> Array:
+        """Return the pose (7,) of the tool at all joints (n,): x y z, quaternion xyzw."""
+        turn, place = self.kinematics.fk(position[self.columns])
+        return np.append(place, Rotation.from_matrix(turn).as_quat())
+
+    def follow(self, start: Array, points: Array, turns: Array) -> Array:
+        """Return its joints (T, dof) along a tool path that begins at all joints (n,).
+
+        Raises:
+            PolicyError: The path leaves its reach.
+        """
+        path = self._ik.solve_path(start[self.columns], turns, points)
+        worst, turned = float(path.position_error.max()), float(path.rotation_error.max())
+        if worst > REACH_TOLERANCE or turned > TURN_TOLERANCE:
+            raise PolicyError(
+                f'the tool path leaves the reach of {self._robot.name} by {worst:.3f} m and '
+                f'{turned:.3f} rad (tolerance {REACH_TOLERANCE} m, {TURN_TOLERANCE} rad); nothing '
+                'is sent.'
+            )
+        return path.q
+
+
 class Codec:
     """Translates between one robot's joints and one policy's vectors.
 
@@ -49,20 +88,19 @@ class Codec:
     def __init__(self, robot: RobotSpec, urdf: Path, policy: PolicySpec) -> None:
         self.robot = robot
         self.policy = policy
-        self.kinematics = Kinematics(urdf, robot.arm_joints, robot.tool_frame)
-        home = np.array(robot.home)
-        self._rotation = self.kinematics.fk(home)[0]
-        self._ik = InverseKinematics(
-            self.kinematics,
-            lower=robot.limits('lower'),
-            upper=robot.limits('upper'),
-            posture=home,
-            tolerance=1e-5,
-        )
-        self.action_dim = width(policy.action, robot.dof)
-        self._widths = [part.width(robot.dof) for part in policy.action]
-        kinds = [part.absolute_kind for part in policy.action]
-        self._columns = [slices.COLUMNS.get(kind, robot.dof) for kind in kinds]
+        self.hands = {arm.name: Hand(robot, arm, urdf) for arm in robot.arms}
+        self.action_dim = width(policy.action, robot)
+        self._widths = [width((part,), robot) for part in policy.action]
+        self._joints = [self._joints_of(part) for part in policy.action]
+        self._columns = [
+            slices.COLUMNS.get(part.absolute_kind, joints.stop - joints.start)
+            for part, joints in zip(policy.action, self._joints)
+        ]
+
+    @property
+    def hand(self) -> Hand:
+        """The only arm; ConfigError where there are several."""
+        return self.hands[self.robot.arm().name]
 
     def state(self, joints: JointState) -> Array:
         """Return the state vector (S,) as PolicySpec.state declares it.
@@ -70,10 +108,16 @@ class Codec:
         Raises:
             PolicyError: The joint state is not finite or not of this robot.
         """
-        kinds = {part.kind for part in self.policy.state}
-        values = self._values(joints.position, kinds - {'joint_velocity'})
-        values['joint_velocity'] = joints.velocity[:-1]
-        parts = [slices.written(part, values[part.kind]) for part in self.policy.state]
+        self._check(joints.position)
+        parts = [
+            slices.written(
+                part,
+                joints.velocity[self._joints_of(part)]
+                if part.kind == 'joint_velocity'
+                else self._value(part, part.kind, joints.position),
+            )
+            for part in self.policy.state
+        ]
         vector = np.concatenate([np.empty(0), *parts])
         if not np.isfinite(vector).all():
             raise PolicyError(
@@ -109,7 +153,7 @@ class Codec:
         return self._translated(slices.relative, actions, self._columns, joints)
 
     def decode(self, chunk: ActionChunk, joints: JointState) -> Trajectory:
-        """Turn a chunk into joint positions, gripper last.
+        """Turn a chunk into joint positions, grippers last.
 
         Args:
             chunk: Actions (T, A) as PolicySpec.action declares them.
@@ -122,7 +166,7 @@ class Codec:
         return self.path(self.absolute(chunk, joints), joints.position, chunk.stamp)
 
     def path(self, actions: Array, start: Array, stamp: float) -> Trajectory:
-        """Return the joint positions, gripper last, of absolute actions.
+        """Return the joint positions, grippers last, of absolute actions.
 
         Args:
             actions: (T, C), step k due `stamp` + (k + 1) step.
@@ -132,22 +176,25 @@ class Codec:
         Raises:
             PolicyError: The path leaves the arm's reach.
         """
-        positions = np.empty((len(actions), self.robot.dof + 1))
+        positions = np.empty((len(actions), len(self.robot.joint_names)))
         positions[:] = start
-        for part, values in zip(self.policy.action, self._split(actions, self._columns)):
+        parts = zip(self.policy.action, self._split(actions, self._columns), self._joints)
+        for part, values, joints in parts:
             kind = part.absolute_kind
             if kind == 'gripper':
+                gripper, column = self._gripper(part)
                 opening = np.clip(values[:, 0], 0.0, 1.0)
                 if part.binary:
-                    opening = snapped(opening, self._values(start, (kind,))['gripper'][0] > 0.5)
-                positions[:, -1] = self._finger(opening)
+                    opening = snapped(opening, self._value(part, kind, start)[0] > 0.5)
+                positions[:, column] = gripper.closed + opening * (gripper.open - gripper.closed)
             elif kind == 'joint_position':
-                positions[:, :-1] = values
+                positions[:, joints] = values
             elif kind == 'tool_pose':
                 turns = Rotation.from_quat(values[:, 3:]).as_matrix()
-                positions[:, :-1] = self._follow(start[:-1], values[:, :3], turns)
+                positions[:, joints] = self._hand(part).follow(start, values[:, :3], turns)
             else:
-                positions[:, :-1] = self._follow(start[:-1], values, self._rotation)
+                hand = self._hand(part)
+                positions[:, joints] = hand.follow(start, values, hand.rotation)
         times = self.policy.step * np.arange(1, len(actions) + 1, dtype=np.float64)
         return Trajectory(stamp, times, positions)
 
@@ -182,13 +229,15 @@ class Codec:
             angle: Of joints and rotations [rad].
             opening: Of grippers, 0 to 1.
         """
+        parts = zip(self.policy.action, self._columns)
         table = {
             'tool_position': [length] * 3,
             'tool_pose': [length] * 3 + [angle] * 4,
-            'joint_position': [angle] * self.robot.dof,
             'gripper': [opening],
         }
-        return np.array([x for part in self.policy.action for x in table[part.absolute_kind]])
+        return np.array(
+            [x for part, size in parts for x in table.get(part.absolute_kind, [angle] * size)]
+        )
 
     def _checked(self, actions: Array, widths: list[int], source: str) -> Array:
         if actions.shape[1] != sum(widths):
@@ -216,41 +265,41 @@ class Codec:
 
     def _anchors(self, position: Array) -> list[Array]:
         """Return where the robot is, as the absolute action of each slice (C,)."""
-        kinds = [part.absolute_kind for part in self.policy.action]
-        values = self._values(position, kinds)
-        return [values[kind] for kind in kinds]
+        self._check(position)
+        return [self._value(part, part.absolute_kind, position) for part in self.policy.action]
 
-    def _values(self, position: Array, kinds: Collection[str]) -> dict[str, Array]:
-        """Return where the robot is (C,) by each kind, as `slices.COLUMNS` has it."""
+    def _check(self, position: Array) -> None:
         names = self.robot.joint_names
         if position.shape != (len(names),) or not np.isfinite(position).all():
             raise PolicyError(
                 f'joint state has positions {position}, expected {len(names)} finite ones: '
                 f'{", ".join(names)}.'
             )
-        arm, gripper = position[:-1], self.robot.gripper
-        values = {'joint_position': arm}
-        if 'gripper' in kinds:
-            opening = (position[-1] - gripper.closed) / (gripper.open - gripper.closed)
-            values['gripper'] = np.array([opening])
-        if 'tool_pose' in kinds or 'tool_position' in kinds:
-            turn, values['tool_position'] = self.kinematics.fk(arm)
-        if 'tool_pose' in kinds:
-            quaternion = Rotation.from_matrix(turn).as_quat()
-            values['tool_pose'] = np.append(values['tool_position'], quaternion)
-        return values
 
-    def _finger(self, opening: Array) -> Array:
-        gripper = self.robot.gripper
-        return gripper.closed + opening * (gripper.open - gripper.closed)
+    def _value(self, part: Slice, kind: str, position: Array) -> Array:
+        """Return where the robot is (C,) by a kind, as `slices.COLUMNS` has it."""
+        if kind == 'gripper':
+            gripper, column = self._gripper(part)
+            opening = (position[column] - gripper.closed) / (gripper.open - gripper.closed)
+            return np.array([opening])
+        if kind == 'tool_pose':
+            return self._hand(part).pose(position)
+        if kind == 'tool_position':
+            return self._hand(part).pose(position)[:3]
+        return position[self._joints_of(part)]
 
-    def _follow(self, start: Array, points: Array, turns: Array) -> Array:
-        path = self._ik.solve_path(start, turns, points)
-        worst, turned = float(path.position_error.max()), float(path.rotation_error.max())
-        if worst > REACH_TOLERANCE or turned > TURN_TOLERANCE:
-            raise PolicyError(
-                f'the tool path leaves the reach of {self.robot.name} by {worst:.3f} m and '
-                f'{turned:.3f} rad (tolerance {REACH_TOLERANCE} m, {TURN_TOLERANCE} rad); nothing '
-                'is sent.'
-            )
-        return path.q
+    def _hand(self, part: Slice) -> Hand:
+        (arm,) = arms_of(part, self.robot)
+        return self.hands[arm.name]
+
+    def _gripper(self, part: Slice) -> tuple[Gripper, int]:
+        """Return the gripper of a slice and its column among all joints."""
+        (arm,) = arms_of(part, self.robot)
+        column = self.robot.grip_column(arm)
+        assert arm.gripper is not None and column is not None, 'arms_of sees to it'
+        return arm.gripper, column
+
+    def _joints_of(self, part: Slice) -> slice:
+        """Return the columns of the joints of a slice's arms, which follow each other."""
+        columns = [self.robot.columns(arm) for arm in arms_of(part, self.robot)]
+        return slice(columns[0].start, columns[-1].stop)

@@ -24,14 +24,23 @@ class Period(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Commands:
+    """What one controller was sent, in the order of the bag."""
+
+    columns: slice  # of its joints among the n
+    sent: Sequence[Trajectory]
+    held: bool = False  # a gripper's, which is never between two points
+
+
+@dataclass(frozen=True)
 class Tracks:
-    """What a bag says of one arm of n joints, the gripper's last; all on the clock of headers."""
+    """What a bag says of one robot of n joints, the grippers' last; on the clock of headers."""
 
     pictures: Mapping[str, Array]  # camera -> (N,) [s] stamps in the order of the bag
     stamps: Array  # (M,) [s] of the joint states, in the order of the bag
     positions: Array  # (M, n) [rad] or [m] measured
-    arm: Sequence[Trajectory] = ()  # (T, n - 1) commands in the order of the bag
-    gripper: Sequence[Trajectory] = ()  # (T, 1) likewise
+    grippers: int = 1  # how many of the n columns are of grippers
+    commands: Sequence[Commands] = ()
     tasks: Sequence[tuple[Period, str]] | None = None  # with a sentence in force; None: not said
     interventions: Sequence[Period] = ()  # of the safety filter or of a human
 
@@ -116,7 +125,8 @@ def align(tracks: Tracks, settings: Settings, task: str) -> Aligned:
         kept = [run for run in found if run.stop - run.start >= settings.least]
         short += len(found) - len(kept)
         cuts += [(sentence, times[run]) for run in kept]
-    rows = _Rows(stamps['joint_states'], tracks.positions[joints], 1.0 / settings.rate)
+    places = tracks.positions[joints]
+    rows = _Rows(stamps['joint_states'], places, 1.0 / settings.rate, tracks.grippers)
     every = np.concatenate([np.empty(0), *(times for _, times in cuts)])
     state, action = rows.measured(every), rows.action(tracks, every)
     episodes, done = [], 0
@@ -172,25 +182,27 @@ def inside(periods: Sequence[Period], times: Array) -> NDArray[np.bool_]:
 class _Rows:
     """Joints at the times of rows, from joint states of rising stamps."""
 
-    def __init__(self, stamps: Array, positions: Array, period: float) -> None:
+    def __init__(self, stamps: Array, positions: Array, period: float, grippers: int) -> None:
         self._stamps, self._positions, self._period = stamps, positions, period
+        self._arm = positions.shape[1] - grippers
 
     def measured(self, times: Array) -> Array:
-        """Return where the joints were (K, n): the arm between two states, the gripper held."""
-        arm = [np.interp(times, self._stamps, q) for q in self._positions[:, :-1].T]
+        """Return where the joints were (K, n): the arms between two states, the grippers held."""
+        arm = [np.interp(times, self._stamps, q) for q in self._positions[:, : self._arm].T]
         index = np.maximum(newest(self._stamps, times), 0)
-        return np.column_stack([*arm, self._positions[index, -1]])
+        return np.column_stack([*arm, self._positions[index, self._arm :]])
 
     def action(self, tracks: Tracks, times: Array) -> Array:
         """Return the commands in force; before the first, where the joints are a row later."""
         action = self.measured(times + self._period)
-        commands = tracks.arm
-        if commands:
-            begin = self.measured(np.array([commands[0].stamp]))[0, :-1]
-            given = times >= commands[0].stamp - ROUNDING
-            action[given, :-1] = reference(commands, begin, times[given])
-        grips = [command for command in tracks.gripper if len(command.times)]
-        if grips:
-            given = times >= grips[0].stamp - ROUNDING
-            action[given, -1] = held(grips, times[given])[:, 0]
+        for one in tracks.commands:
+            sent = [c for c in one.sent if len(c.times)] if one.held else one.sent
+            if not sent:
+                continue
+            given = times >= sent[0].stamp - ROUNDING
+            if one.held:
+                action[given, one.columns] = held(sent, times[given])
+            else:
+                begin = self.measured(np.array([sent[0].stamp]))[0, one.columns]
+                action[given, one.columns] = reference(sent, begin, times[given])
         return action

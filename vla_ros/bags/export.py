@@ -112,7 +112,7 @@ def _sizes(source: BagSource) -> str:
 
 def _notes(bag: Bag, source: BagSource, aligned: Aligned, settings: Settings) -> list[str]:
     found = [*bag.notes, *source.notes]
-    if not source.tracks.arm:
+    if not any(c.sent for c in source.tracks.commands if not c.held):
         found.append('it has no command topic: the action is where the joints are a row later.')
     for name, count in aligned.stale.items():
         if count:

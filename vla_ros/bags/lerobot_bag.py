@@ -121,7 +121,11 @@ def write_bag(
         for name in data.cameras
     ]
     pictures = {name: data.pictures(episode, name) for name in data.cameras}
-    arm, grip = graph.command_topics(robot)
+    arms, grips = graph.split_topics(robot, graph.command_topics(robot))
+    controllers = [
+        *((topic, robot.columns(arm)) for topic, arm in zip(arms, robot.arms)),
+        *((topic, slice(k, k + 1)) for k, topic in enumerate(grips, robot.dof)),
+    ]
     make = _Messages()
     with BagWriter(folder, metadata) as writer:
 
@@ -135,8 +139,8 @@ def write_bag(
                 frame = f'{name}_optical_frame'
                 put(topic, stamp, make.picture(stamp, frame, next(pictures[name])))
             put(graph.JOINT_STATES, stamp, make.joint_state(stamp, names, state[row], speed[row]))
-            put(arm, stamp, make.trajectory(stamp, robot.arm_joints, action[row, :-1]))
-            put(grip, stamp, make.trajectory(stamp, names[-1:], action[row, -1:]))
+            for topic, mine in controllers:
+                put(topic, stamp, make.trajectory(stamp, names[mine], action[row, mine]))
             told(row + 1)
         put(graph.INSTRUCTION, stamps[-1], make.text(''))
         return writer.counts

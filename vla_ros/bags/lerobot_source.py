@@ -1,4 +1,4 @@
-"""What a bag says of one arm, read in one pass: everything but the pictures themselves."""
+"""What a bag says of one robot, read in one pass: everything but the pictures themselves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_ros import graph, messages
-from vla_ros.bags.alignment import Episode, Period, Tracks
+from vla_ros.bags.alignment import Commands, Episode, Period, Tracks
 from vla_ros.bags.interventions import interventions
 from vla_ros.bags.reader import Bag, Recorded
 from vla_ros.bags.units import check_units
@@ -29,8 +29,8 @@ class _Found:
     logged: list[float] = field(default_factory=list)  # [s] log time of each joint state
     stamps: list[float] = field(default_factory=list)  # [s] its own
     positions: list[Array] = field(default_factory=list)
-    arm: list[tuple[float, Trajectory]] = field(default_factory=list)  # with their log times [s]
-    gripper: list[tuple[float, Trajectory]] = field(default_factory=list)
+    # of each controller, by the topics' order in graph.py: commands with their log times [s]
+    commands: list[list[tuple[float, Trajectory]]] = field(default_factory=list)
     said: list[tuple[float, str]] = field(default_factory=list)  # log time [s], instruction
     reported: list[tuple[float, int, str]] = field(default_factory=list)  # stamp, id, instruction
     shapes: dict[str, tuple[int, int]] = field(default_factory=dict)  # camera -> (H, W)
@@ -38,7 +38,7 @@ class _Found:
 
 
 class BagSource:
-    """One bag of one arm: its tracks, the sizes of its pictures, and then the pictures."""
+    """One bag of one robot: its tracks, the sizes of its pictures, and then the pictures."""
 
     def __init__(self, bag: Bag, robot: RobotSpec, told: Told) -> None:
         """Read everything but the pictures.
@@ -71,14 +71,19 @@ class BagSource:
             )
         positions = np.array(found.positions)
         check_units(positions, robot, f"'{joints}' in {bag.path}")
-        check_units(_commanded(found, positions[0]), robot, f'the commands in {bag.path}')
+        columns = _columns(robot)
+        wanted = _commanded(found, columns, positions[0])
+        check_units(wanted, robot, f'the commands in {bag.path}')
         stamped = _Clock(found.logged, found.stamps)
         self.tracks = Tracks(
             pictures={name: np.array(found.pictures[name]) for name in found.shapes},
             stamps=np.array(found.stamps),
             positions=positions,
-            arm=tuple(stamped.command(*sent) for sent in found.arm),
-            gripper=tuple(stamped.command(*sent) for sent in found.gripper),
+            grippers=len(robot.grippers),
+            commands=tuple(
+                Commands(mine, tuple(stamped.command(*s) for s in sent), mine.start >= robot.dof)
+                for mine, sent in zip(columns, found.commands)
+            ),
             tasks=_tasks(found, stamped),
             interventions=tuple(Period(s.start, s.end) for s in interventions(bag)),
         )
@@ -182,17 +187,17 @@ def _readers(bag: Bag, robot: RobotSpec, found: _Found) -> dict[str, Reader]:
         state = messages.policy_status_from_msg(message)
         found.reported.append((state.stamp, state.instruction_id, state.instruction))
 
-    arm = _first_there(bag, graph.command_topics(robot)[0], graph.controller_topics(robot)[0])
-    grip = _first_there(bag, graph.command_topics(robot)[1])
     table: dict[str, Reader] = {
         bag.name(graph.JOINT_STATES): joints,
         bag.name(graph.INSTRUCTION): instruction,
         bag.name(graph.POLICY_STATUS): status,
     }
-    if arm:
-        table[arm] = commands(found.arm, robot.arm_joints)
-    if grip:
-        table[grip] = commands(found.gripper, (robot.gripper.joint,))
+    found.commands = [[] for _ in _columns(robot)]
+    topics = zip(graph.command_topics(robot), graph.controller_topics(robot))
+    for columns, into, pair in zip(_columns(robot), found.commands, topics):
+        topic = _first_there(bag, *pair)
+        if topic:
+            table[topic] = commands(into, robot.joint_names[columns])
     return {topic: reader for topic, reader in table.items() if topic in bag.topics}
 
 
@@ -252,18 +257,20 @@ def _tasks(found: _Found, clock: _Clock) -> list[tuple[Period, str]] | None:
     return [(period, text.strip()) for period, text in periods if text.strip()]
 
 
-def _commanded(found: _Found, still: Array) -> Array:
+def _columns(robot: RobotSpec) -> list[slice]:
+    """Return the joints of each controller among all, in the order of its topics."""
+    arms = [robot.columns(arm) for arm in robot.arms]
+    return [*arms, *(slice(k, k + 1) for k in range(robot.dof, len(robot.joint_names)))]
+
+
+def _commanded(found: _Found, columns: Sequence[slice], still: Array) -> Array:
     """Return the first point of every command (K, n); what it does not command is at `still`."""
-    rows = [
-        np.append(command.positions[0], still[-1])
-        for _, command in found.arm
-        if len(command.times)
-    ]
-    rows += [
-        np.append(still[:-1], command.positions[0])
-        for _, command in found.gripper
-        if len(command.times)
-    ]
+    rows = []
+    for mine, sent in zip(columns, found.commands):
+        for _, command in sent:
+            if len(command.times):
+                rows.append(still.copy())
+                rows[-1][mine] = command.positions[0]
     return np.array(rows).reshape(len(rows), len(still))
 
 

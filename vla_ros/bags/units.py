@@ -18,7 +18,7 @@ def check_units(positions: Array, robot: RobotSpec, source: str) -> None:
     """Refuse joints that cannot be in radians, or a gripper that cannot be in metres.
 
     Args:
-        positions: (K, n) as recorded, the gripper's last.
+        positions: (K, n) as recorded, the grippers' last.
         robot: Says which positions the arm can have.
         source: What recorded them, for the message.
 
@@ -29,14 +29,15 @@ def check_units(positions: Array, robot: RobotSpec, source: str) -> None:
         return
     if not np.isfinite(positions).all():
         raise BagError(f'{source} has positions that are not finite: record it again.')
-    arm = positions[:, :-1]
+    arm = positions[:, : robot.dof]
     lower, upper = robot.limits('lower') - SLACK, robot.limits('upper') + SLACK
     _check(arm, lower, upper, robot.arm_joints, ('rad', 'degrees', DEGREE), source)
-    gripper = robot.gripper
-    ends = np.sort([gripper.closed, gripper.open])
-    room = OPEN * (ends[1] - ends[0])
-    low, high = ends[:1] - room, ends[1:] + room
-    _check(positions[:, -1:], low, high, (gripper.joint,), ('m', 'millimetres', 1e-3), source)
+    for column, gripper in enumerate(robot.grippers, robot.dof):
+        ends = np.sort([gripper.closed, gripper.open])
+        room = OPEN * (ends[1] - ends[0])
+        low, high = ends[:1] - room, ends[1:] + room
+        mine, unit = positions[:, column : column + 1], ('m', 'millimetres', 1e-3)
+        _check(mine, low, high, (gripper.joint,), unit, source)
 
 
 def _check(

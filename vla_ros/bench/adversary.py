@@ -20,7 +20,7 @@ class Situation(NamedTuple):
     """What the adversary knows."""
 
     now: float  # [s] ROS time
-    position: Array  # (n,) [rad] the commanded joints, the gripper's last
+    position: Array  # (n,) [rad] the commanded joints, the grippers' last
     dt: float  # [s] length of a tick
     targets: Array  # (k, 3) [m] what it would like to hit, base frame
 
@@ -28,9 +28,13 @@ class Situation(NamedTuple):
 class Adversary:
     """Sends a chunk now and then; one manner until it draws the next."""
 
-    def __init__(self, robot: RobotSpec, kinematics: Kinematics, rng: np.random.Generator) -> None:
+    def __init__(self, robot: RobotSpec, rng: np.random.Generator) -> None:
         """Attack a robot; everything it does comes from `rng`."""
-        self._robot, self._kinematics, self._rng = robot, kinematics, rng
+        self._robot, self._rng, self._dof = robot, rng, robot.dof
+        self._arms = [
+            (robot.columns(arm), Kinematics(robot.urdf_path, arm.joint_names, arm.tool_frame))
+            for arm in robot.arms
+        ]
         self._speed = FASTER * robot.limits('velocity')
         self._lower, self._upper = robot.limits('lower'), robot.limits('upper')
         self._signs = np.ones(robot.dof)
@@ -49,6 +53,7 @@ class Adversary:
             (self._weave, 30, 120),
             (self._wild, 10, 60),
             (self._odd, 10, 40),
+            *([(self._meet, 4, 12)] if len(self._arms) > 1 else []),
         )
 
     @property
@@ -73,12 +78,12 @@ class Adversary:
         """Ask for a velocity (dof,) from here on, in points that a limit does not hold back."""
         times = np.linspace(0.0, seconds, 3)
         points = np.tile(situation.position, (3, 1))
-        points[:, :-1] += np.outer(times, velocity)
-        points[:, -1] = self._grip()
+        points[:, : self._dof] += np.outer(times, velocity)
+        points[:, self._dof :] = self._grip()
         return Trajectory(situation.now, times, points)
 
-    def _grip(self) -> float:
-        return float(self._rng.uniform(-0.01, 0.05))
+    def _grip(self) -> Array:
+        return self._rng.uniform(-0.01, 0.05, len(self._robot.grippers))
 
     def _bang(self, situation: Situation) -> Trajectory:
         self._signs = self._rng.choice([-1.0, 1.0], self._robot.dof)
@@ -107,18 +112,47 @@ class Adversary:
     def _limits(self, situation: Situation) -> Trajectory:
         corner = np.where(self._rng.random(self._robot.dof) < 0.5, self._lower, self._upper)
         corner = corner + self._rng.uniform(-0.3, 0.3, self._robot.dof)
-        away = np.sign(corner - situation.position[:-1])
+        away = np.sign(corner - situation.position[: self._dof])
         return self._along(situation, away * self._speed)
 
     def _chase(self, situation: Situation) -> Trajectory:
-        """Drive the tool straight at something."""
-        q = situation.position[:-1]
-        tool = self._kinematics.fk(q)[1]
+        """Drive a tool straight at something."""
         target = situation.targets[int(self._rng.integers(len(situation.targets)))]
-        jacobian = self._kinematics.jacobian(q)[:3]
-        way = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 1e-4 * np.eye(3), target - tool)
-        way += 0.1 * self._rng.normal(size=len(q)) * np.abs(way).max()
+        chosen = int(self._rng.integers(len(self._arms))) if len(self._arms) > 1 else 0
+        way = np.zeros(self._dof)
+        self._towards(chosen, target, situation.position, way)
         return self._along(situation, way / max((np.abs(way) / self._speed).max(), 1e-9))
+
+    def _meet(self, situation: Situation) -> Trajectory:
+        """Drive the tools of two arms into each other, or one into the other's elbow."""
+        first, second = self._rng.permutation(len(self._arms))[:2].tolist()
+        q, way = situation.position, np.zeros(self._dof)
+        columns, kinematics = self._arms[second]
+        place = kinematics.fk(q[columns])[1]
+        if self._rng.random() < 0.5:
+            place = kinematics.frame_pose(q[columns], self._middle(second))[1]
+        else:
+            columns, kinematics = self._arms[first]
+            self._towards(second, kinematics.fk(q[columns])[1], q, way)
+        self._towards(first, place, q, way)
+        return self._along(situation, way / max((np.abs(way) / self._speed).max(), 1e-9))
+
+    def _middle(self, number: int) -> str:
+        """Return a link in the middle of an arm."""
+        kinematics = self._arms[number][1]
+        joint = kinematics.joints[len(kinematics.joints) // 2]
+        return next(link for link, carrier in kinematics.carriers.items() if carrier == joint)
+
+    def _towards(self, number: int, target: Array, position: Array, way: Array) -> None:
+        """Fill in `way` (dof,) how the joints of an arm take its tool to a target (3,) [m]."""
+        columns, kinematics = self._arms[number]
+        q = position[columns]
+        tool = kinematics.fk(q)[1]
+        jacobian = kinematics.jacobian(q)[:3]
+        mine = jacobian.T @ np.linalg.solve(
+            jacobian @ jacobian.T + 1e-4 * np.eye(3), target - tool
+        )
+        way[columns] = mine + 0.1 * self._rng.normal(size=len(q)) * np.abs(mine).max()
 
     def _weave(self, situation: Situation) -> Trajectory:
         """Send a smooth curve, as a policy would, only too fast."""
@@ -126,7 +160,7 @@ class Adversary:
         rate = self._rng.uniform(2.0, 15.0)
         size = self._rng.uniform(-1.0, 1.0, self._robot.dof) * self._speed / rate
         points = np.tile(situation.position, (len(times), 1))
-        points[:, :-1] += np.outer(np.sin(rate * times), size)
+        points[:, : self._dof] += np.outer(np.sin(rate * times), size)
         return Trajectory(situation.now, times, points)
 
     def _wild(self, situation: Situation) -> Trajectory:
@@ -134,7 +168,8 @@ class Adversary:
         count = int(self._rng.integers(2, 12))
         times = np.cumsum(self._rng.choice([0.0011, 0.005, 0.03, 0.15], count))
         points = np.tile(situation.position, (count, 1))
-        points[:, :-1] += np.cumsum(self._rng.normal(0.0, 0.15, (count, self._robot.dof)), axis=0)
+        steps = self._rng.normal(0.0, 0.15, (count, self._dof))
+        points[:, : self._dof] += np.cumsum(steps, axis=0)
         slopes = self._rng.normal(0.0, 2.0, points.shape) if self._rng.random() < 0.7 else None
         return Trajectory(situation.now, times, points, slopes)
 

@@ -16,7 +16,6 @@ from vla_ros.bench.adversary import Adversary, Situation
 from vla_ros.bench.arena import Arena
 from vla_ros.bench.oracle import Oracle
 from vla_ros.bench.tally import Tally, Violation
-from vla_ros.kinematics import Kinematics
 from vla_ros.robot import RobotSpec
 from vla_ros.safety import Level, SafetyFilter, SafetyResult, World
 from vla_ros.types import Array, JointCommand, JointState
@@ -44,7 +43,6 @@ class Episode:
     def __init__(
         self,
         robot: RobotSpec,
-        kinematics: Kinematics,
         safety: SafetyFilter,
         rng: np.random.Generator,
         ticks: int,
@@ -65,28 +63,31 @@ class Episode:
         still, moving = int(rng.integers(0, 5)), int(rng.integers(0, 3))
         self._arena = Arena(still, moving, float(self._gaps.sum()), rng)
         self._oracle = Oracle(robot, self._arena.solids)
-        self._adversary = Adversary(robot, kinematics, rng)
-        self._plan = Plan(len(robot.joint_names), accel=robot.limits('acceleration'))
+        self._adversary = Adversary(robot, rng)
+        self._plan = Plan(
+            len(robot.joint_names), len(robot.grippers), accel=robot.limits('acceleration')
+        )
         self._every = int(rng.choice([1, 4, 10, 20]))  # ticks between two reports of the world
         self._fixed = ~np.isin(self._oracle.solid, list(self._arena.moving))  # (P,) still pairs
         self._excess = np.zeros((len(EXCESS), self._n))
         self.tally = Tally(episodes=1)
-        self._begin(kinematics)
+        self._begin()
         # Half of the attacks forget the plan with every chunk: no join makes them gentle.
         self._abrupt = bool(rng.random() < 0.5)
 
-    def _begin(self, kinematics: Kinematics) -> None:
+    def _begin(self) -> None:
         """Find a pose that is clear of everything, and start there at rest."""
         rng, least = self._rng, CLOSE if self._rng.random() < 0.25 else CLEAR
         own = self._oracle.solid < 0
-        pose = np.array(self._robot.home)
+        pose, opening = np.array(self._robot.home), self._robot.ready[self._n :]  # [rad], [m]
         for _ in range(200):
             drawn = rng.uniform(self._lower, self._upper)
-            if (self._oracle.distances(self._oracle.full(drawn, 0.04))[own] > FREE).all():
+            q = self._oracle.full(np.append(drawn, opening))
+            if (self._oracle.distances(q)[own] > FREE).all():
                 pose = drawn
                 break
         self._now, self._time = START, 0.0  # [s] ROS time; of the arena at the last look
-        self._q, self._opening = pose, float(self._robot.gripper.open)
+        self._q, self._opening = pose, opening
         self._v, self._before = np.zeros(self._n), np.zeros(self._n)
         self._dt = self._safety.config.period  # [s] of the step before
         self._integrated, self._elapsed, self._latched = 0.0, 0.0, 0
@@ -94,7 +95,7 @@ class Episode:
         self._safety.reset(np.append(pose, self._opening))
         self._plan.reset(self._now)
         self._world = World()
-        self._still = np.zeros(self._n + 1)  # measured velocity; the filter does not use it
+        self._still = np.zeros(self._n + len(opening))  # measured; the filter does not use it
         self._reached: set[int] = set()  # pairs of moving solids that reached the arm at rest
         self._last: SafetyResult | None = None
         solids = [motion.centre for motion in self._arena.motions]
@@ -102,7 +103,7 @@ class Episode:
         self._targets = np.array([*solids, below, np.array([0.0, 0.0, 0.3])])
 
     def _full(self) -> Array:
-        return self._oracle.full(self._q, self._opening)
+        return self._oracle.full(np.append(self._q, self._opening))
 
     def run(self) -> Tally:
         """Tick until the end or the first violation."""
@@ -140,15 +141,14 @@ class Episode:
         moving = len(self._arena.moving) > 0
         if tick == 0 or (moving and tick % self._every == 0):
             self._world = self._arena.world(now - START, now)
-        position = np.empty(self._n + 1)
-        position[:-1], position[-1] = self._q, self._opening
+        position = np.append(self._q, self._opening)
         chunk = self._adversary.chunk(Situation(now, position, dt, self._targets))
         if chunk is not None:
             if self._abrupt:
                 self._plan.timeline.clear()
             self._plan.accept(chunk, now, None if self._abrupt else position)
         measured = position.copy()
-        measured[:-1] += NOISE * rng.standard_normal(self._n)
+        measured[: self._n] += NOISE * rng.standard_normal(self._n)
         if rng.random() < FAULT:
             if rng.random() < 0.5:
                 self._safety.trip('estop')
@@ -190,7 +190,7 @@ class Episode:
         excess[6] = self._integrated - self._elapsed - 2.0 * self._safety.config.period
         bend = np.abs(step - change * (dt / self._dt)) - self._jerk * (dt * max(dt, self._dt))
         self._q, self._before, self._v, self._dt = q, self._v, v, dt
-        self._opening = float(command.positions[0, n])
+        self._opening = command.positions[0, n:]
         if excess.max() > TOLERANCE:
             worst = int((excess.max(axis=1) > TOLERANCE).argmax())
             return EXCESS[worst], float(excess[worst].max())
@@ -225,7 +225,7 @@ class Episode:
             over = max((row[:n] - self._upper).max(), (self._lower - row[:n]).max())
             if over > TOLERANCE:
                 return 'stop beyond a limit [rad]', float(over)
-            distance = self._oracle.distances(self._oracle.full(row[:n], float(row[n])))
+            distance = self._oracle.distances(self._oracle.full(row))
             if not (distance[self._fixed] > 0.0).all():
                 pair = int(np.argmin(np.where(self._fixed, distance, np.inf)))
                 return f'stop touches {self._oracle.name(pair)} [m]', -float(distance[pair])

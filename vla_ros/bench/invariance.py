@@ -11,7 +11,6 @@ import numpy as np
 
 from vla_ros.bench.episode import Episode
 from vla_ros.bench.tally import Tally
-from vla_ros.kinematics import Kinematics
 from vla_ros.robot import RobotSpec
 from vla_ros.safety import SafetyConfig, SafetyFilter
 
@@ -45,8 +44,6 @@ class Invariance:
         """Take the settings to alternate; `make` builds a filter, the control a broken one."""
         self._robot, self._configs, self._seed, self._make = robot, configs, seed, make
         self._filters: dict[int, SafetyFilter] = {}
-        urdf = robot.urdf_path
-        self._kinematics = Kinematics(urdf, robot.arm_joints, robot.tool_frame)
 
     def episode(self, number: int, ticks: int = EPISODE) -> Tally:
         """Run episode `number` of the seed."""
@@ -57,7 +54,7 @@ class Invariance:
         safety = self._filters[index]
         name = self._seed, number
         with np.errstate(all='ignore'):  # some chunks hold 1e300 on purpose
-            return Episode(self._robot, self._kinematics, safety, rng, ticks, name).run()
+            return Episode(self._robot, safety, rng, ticks, name).run()
 
     def run(self, ticks: int) -> Iterator[Tally]:
         """Yield the tally of each episode until `ticks` are done."""

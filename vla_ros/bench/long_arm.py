@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 from vla_ros.robot import Capsule, JointLimits, RobotSpec
+from vla_ros.urdf import Bolted, compose
 
 FIRST, SECOND = 'first_', 'second_'  # before every name of either half
 
@@ -21,17 +21,13 @@ def two_in_a_row(robot: RobotSpec, folder: Path) -> RobotSpec:
     The second base is bolted to the tool frame of the first; the first one's gripper stays, as
     dead weight.
     """
-    source = robot.urdf_path
-    root = ElementTree.Element('robot', name=f'two_{robot.name}')
-    for prefix in (FIRST, SECOND):
-        for element in ElementTree.parse(source).getroot():
-            if element.tag in ('link', 'joint'):
-                root.append(_renamed(element, prefix))
-    bolt = ElementTree.SubElement(root, 'joint', name='bolt', type='fixed')
-    ElementTree.SubElement(bolt, 'parent', link=FIRST + robot.tool_frame)
-    ElementTree.SubElement(bolt, 'child', link=SECOND + robot.base_frame)
+    arm, source = robot.arm(), robot.urdf_path
+    parts = (
+        Bolted(source, FIRST, robot.base_frame, 'base'),
+        Bolted(source, SECOND, robot.base_frame, FIRST + arm.tool_frame),
+    )
     file = folder / f'two_{robot.name}.urdf'
-    ElementTree.ElementTree(root).write(file)
+    file.write_bytes(compose(f'two_{robot.name}', parts, 'base'))
     halves = {
         prefix: [replace(c, name=prefix + c.name, link=prefix + c.link) for c in robot.capsules]
         for prefix in (FIRST, SECOND)
@@ -40,7 +36,7 @@ def two_in_a_row(robot: RobotSpec, folder: Path) -> RobotSpec:
     limits: tuple[JointLimits, ...] = tuple(
         replace(joint, name=prefix + joint.name)
         for prefix in (FIRST, SECOND)
-        for joint in robot.joints
+        for joint in arm.joints
     )
     inside = [
         (prefix + a, prefix + b) for prefix in (FIRST, SECOND) for a, b in robot.ignored_pairs
@@ -50,11 +46,16 @@ def two_in_a_row(robot: RobotSpec, folder: Path) -> RobotSpec:
         robot,
         name=f'two_{robot.name}',
         urdf=str(file),
-        base_frame=FIRST + robot.base_frame,
-        tool_frame=SECOND + robot.tool_frame,
-        joints=limits,
-        gripper=replace(robot.gripper, joint=SECOND + robot.gripper.joint),
-        home=(*robot.home, *robot.home),
+        base_frame='base',
+        arms=(
+            replace(
+                arm,
+                tool_frame=SECOND + arm.tool_frame,
+                joints=limits,
+                gripper=arm.gripper and replace(arm.gripper, joint=SECOND + arm.gripper.joint),
+                home=(*arm.home, *arm.home),
+            ),
+        ),
         cameras=(),
         capsules=capsules,
         ignored_pairs=(*inside, *across),
@@ -62,16 +63,3 @@ def two_in_a_row(robot: RobotSpec, folder: Path) -> RobotSpec:
         floor_height=None,
         floor_exempt=(),
     )
-
-
-def _renamed(element: ElementTree.Element, prefix: str) -> ElementTree.Element:
-    """Prefix the name of a link or joint and every link and joint that it mentions."""
-    element.set('name', prefix + element.attrib['name'])
-    for child in element.iter():
-        for tag, attribute in (('parent', 'link'), ('child', 'link'), ('mimic', 'joint')):
-            if child.tag == tag:
-                child.set(attribute, prefix + child.attrib[attribute])
-    for shape in element.findall('collision'):
-        if 'name' in shape.attrib:
-            shape.set('name', prefix + shape.attrib['name'])
-    return element

@@ -9,6 +9,7 @@ the lever a bound that holds at every pose.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from xml.etree import ElementTree
 
 import coal
 import numpy as np
@@ -53,6 +54,7 @@ class Oracle:
         urdf = robot.urdf_path
         self.model = pin.buildModelFromUrdf(str(urdf))
         self._data = self.model.createData()
+        self._columns, self._sources = self._wiring()
         geometry = pin.buildGeomFromUrdf(self.model, str(urdf), pin.GeometryType.COLLISION)
         self.links = len(geometry.geometryObjects)
         solids = [(o.name, shape_of(o), o) for o in obstacles]
@@ -82,9 +84,11 @@ class Oracle:
         self.looks = 0  # distances computed
         self._q = np.zeros(self.model.nq)
 
-    def full(self, q: Array, opening: float) -> Array:
-        """Return all joints of the URDF (nq,): the arm's, then every finger's."""
-        return np.concatenate([q, np.full(self.model.nq - len(q), opening)])
+    def full(self, joints: Array) -> Array:
+        """Return all joints of the URDF (nq,) at those of the robot (n,); every finger mimics."""
+        out = np.zeros(self.model.nq)
+        out[self._columns] = joints[self._sources]
+        return out
 
     def name(self, pair: int) -> str:
         """Return the two bodies of a pair, such as 'panda_hand_0/box'."""
@@ -129,8 +133,25 @@ class Oracle:
         pin.computeDistances(self.geometry, self.shapes)
         return np.array([result.min_distance for result in self.shapes.distanceResults])
 
+    def _wiring(self) -> tuple[list[int], list[int]]:
+        """Return columns of the URDF's joints, and the robot's joint that each is or follows."""
+        names = self.robot.joint_names
+        mimics = {
+            joint.attrib['name']: mimic.attrib['joint']
+            for joint in ElementTree.parse(self.robot.urdf_path).getroot().iter('joint')
+            for mimic in joint.findall('mimic')
+        }
+        columns, sources = [], []
+        for index, name in enumerate(self.model.names):
+            leader = mimics.get(name, name)
+            if index and leader in names:
+                columns.append(self.model.joints[index].idx_q)
+                sources.append(names.index(leader))
+        return columns, sources
+
     def _pairs(self) -> list[tuple[int, int]]:
-        objects, dof = self.geometry.geometryObjects, self.robot.dof
+        objects = self.geometry.geometryObjects
+        arm = {self.model.getJointId(name) for name in self.robot.arm_joints} | {0}
         found = []
         for i in range(self.links):
             for k in range(i + 1, len(objects)):
@@ -140,9 +161,13 @@ class Oracle:
                         found.append((i, k))
                     continue
                 near = a == b or self.model.parents[b] == a or self.model.parents[a] == b
-                if not near and not min(a, b) > dof:
+                if not near and (a in arm or b in arm or not self._fingers(a, b)):
                     found.append((i, k))
         return found
+
+    def _fingers(self, a: int, b: int) -> bool:
+        """Whether two joints are fingers of one hand."""
+        return bool(self.model.parents[a] == self.model.parents[b])
 
     def _relative(self, i: int, k: int) -> Array:
         """Return how fast two bodies can close for each joint's speed, (nq,)."""

@@ -60,9 +60,9 @@ class Recording:
 
     def replay(self, safety: SafetyFilter) -> Iterator[tuple[Tick, Plan]]:
         """Yield each tick with its plan, for a caller that then steps the filter."""
-        start = np.append(self.robot.home, self.robot.gripper.open)
+        start, grippers = self.robot.ready, len(self.robot.grippers)
         safety.reset(start)
-        plan = Plan(len(self.robot.joint_names), accel=self.robot.limits('acceleration'))
+        plan = Plan(len(start), grippers, accel=self.robot.limits('acceleration'))
         plan.reset(START)
         for tick in self.ticks:
             if tick.chunk is not None:
@@ -82,9 +82,9 @@ def record(
     safety = SafetyFilter(robot, config)
     solids = _solids(robot, safety, obstacles, rng)
     n, home = robot.dof, np.array(robot.home)
-    position = np.append(home, robot.gripper.open)
+    position = robot.ready
     safety.reset(position)
-    plan = Plan(n + 1)
+    plan = Plan(len(position), len(robot.grippers))
     plan.reset(START)
     noted, seen = [], []
     velocity, acceleration, world = np.zeros(n), np.zeros(n), World()
@@ -99,7 +99,7 @@ def record(
         chunk = _towards(begin, goal, now, now - since, robot) if k % CHUNK == 0 else None
         if chunk is not None:
             plan.accept(chunk, now, position)
-        state = JointState(now, position, np.zeros(n + 1))
+        state = JointState(now, position, np.zeros(len(position)))
         result = safety.step(state, plan, world, now, config.period)
         assert result.command is not None
         noted.append(Tick(now, state, chunk, world))
@@ -128,13 +128,13 @@ def obstacles_for(robot: RobotSpec, config: SafetyConfig, rows: int) -> int:
 
 def _towards(begin: Array, goal: Array, now: float, since: float, robot: RobotSpec) -> Trajectory:
     """Return the next 0.5 s of a smooth way to a goal (dof,) that began `since` [s] ago."""
-    way = goal - begin[:-1]
+    way = goal - begin[: robot.dof]
     fastest = float((np.abs(way) / robot.limits('velocity')).max())
     seconds = max(0.5 * math.pi * fastest / PACE, 0.1)
     times = np.arange(16) / 30.0
     share = np.minimum((since + times) / seconds, 1.0)
     points = np.tile(begin, (len(times), 1))
-    points[:, :-1] += np.outer(0.5 - 0.5 * np.cos(math.pi * share), way)
+    points[:, : robot.dof] += np.outer(0.5 - 0.5 * np.cos(math.pi * share), way)
     return Trajectory(now, times, points)
 
 

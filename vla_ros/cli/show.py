@@ -31,8 +31,11 @@ def _robot(name: str) -> dict[str, Any]:
     from vla_ros.robot import load_robot
 
     robot = load_robot(paths.find('robots', name))
-    arm = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
-    rotation, position = arm.fk(np.array(robot.home))
+    poses = {}
+    for arm in robot.arms:
+        kinematics = Kinematics(robot.urdf_path, arm.joint_names, arm.tool_frame)
+        rotation, position = kinematics.fk(np.array(arm.home))
+        poses[arm.name] = {'position': position.tolist(), 'quaternion': _quaternion(rotation)}
     return {
         'joints': list(robot.joint_names),
         'limits': {
@@ -46,7 +49,7 @@ def _robot(name: str) -> dict[str, Any]:
             for joint in robot.joints
         },
         'home': list(robot.home),
-        'tool_pose': {'position': position.tolist(), 'quaternion': _quaternion(rotation)},
+        'tool_pose': poses if len(poses) > 1 else next(iter(poses.values())),
         'cameras': [camera.name for camera in robot.cameras],
     }
 

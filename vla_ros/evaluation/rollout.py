@@ -104,7 +104,9 @@ class Rollout:
             self.policy.watch(condition.seen or told, self._view(condition.seen))
         self.policy.reset(told.instruction, seed=episode.seed)
         self.guard.reset(world.joint_state().position)
-        plan = Plan(len(self.robot.joint_names), accel=self.robot.limits('acceleration'))
+        robot, dof = self.robot, self.robot.dof
+        grippers, accel = len(robot.grippers), robot.limits('acceleration')
+        plan = Plan(len(robot.joint_names), grippers, accel=accel)
         executor = self._executor
         executor.reset()
         tally = _Tally(episode, told.instruction, table, condition.hazard)
@@ -134,18 +136,18 @@ class Rollout:
                 tally.guarded(result, dt, plan.clock.phi >= plan.end)
             if seams is not None:
                 sample = plan.sample(plan.clock.phi)
-                seams.tick(plan.clock.phi, sample.position[:-1], sample.phase is Phase.ON)
+                seams.tick(plan.clock.phi, sample.position[:dof], sample.phase is Phase.ON)
             assert result.command is not None, 'a filter that was reset always commands'
             reference = result.command.positions[0]
             executor.executed(plan.clock.phi + result.rate * dt, reference)
-            world.set_command(reference[:-1], float(reference[-1]), over=dt)
+            world.set_command(reference[:dof], reference[dof:], over=dt)
             tick += 1
             goal = round(tick * dt / timestep - 1e-9)  # physics steps need not divide a tick
             world.step((goal - steps) * timestep)
             steps = goal
             tally.watch()
             if trace is not None and tick % TRACE_TICKS == 0:
-                joints = world.joint_state().position[:-1]
+                joints = world.joint_state().position[:dof]
                 trace.append((joints, world.object_position(episode.target_shape)))
             if tick % JUDGE_TICKS == 0:
                 tally.judge()
@@ -168,7 +170,7 @@ class Rollout:
         trace: list[tuple[Array, Array]] = []
         outcome = self.run(episode, Condition(start=start), trace)
         joints, target = (np.array(part) for part in zip(*trace))
-        kinematics = self._codec.kinematics
+        kinematics = self._codec.hand.kinematics
         return outcome, sweep(self.robot, kinematics, joints, episode.target_shape, target)
 
     def close(self) -> None:
@@ -181,7 +183,7 @@ class Rollout:
     def _pose(self, tool: Point | None) -> Array | None:
         if tool is None:
             return None
-        home, kinematics = np.array(self.robot.home), self._codec.kinematics
+        home, kinematics = np.array(self.robot.home), self._codec.hand.kinematics
         solver = InverseKinematics(
             kinematics, lower=self.robot.limits('lower'), upper=self.robot.limits('upper'),
             posture=home,
@@ -237,7 +239,8 @@ class Rollout:
         if self._decoy is None:
             self._decoy = Tabletop(self.robot, self._urdf)
         joints = self._table.world.joint_state().position
-        self._decoy.reset(seen, joints[:-1], float(joints[-1]))
+        dof = self.robot.dof
+        self._decoy.reset(seen, joints[:dof], joints[dof:])
         return self._decoy.square(camera, size)
 
     def _view(self, seen: Episode | None) -> Callable[[], SceneState]:

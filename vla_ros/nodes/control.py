@@ -51,7 +51,7 @@ class Control:
         """Build the filter and compile its core.
 
         Args:
-            robot: The arm.
+            robot: Its arms.
             config: Settings of the filter.
             dry_run: Whether the commands reach no arm, so that none can follow them.
 
@@ -61,9 +61,12 @@ class Control:
         self.robot, self.config, self.dry_run = robot, config, dry_run
         self._filter = SafetyFilter(robot, config)
         self._arbiter = Arbiter(
-            robot.joint_names, config.start_tolerance, robot.limits('acceleration')
+            robot.joint_names,
+            config.start_tolerance,
+            robot.limits('acceleration'),
+            len(robot.grippers),
         )
-        self._link = Link() if robot.driver.streams and not dry_run else None
+        self._link = Link() if robot.streams and not dry_run else None
         self._started = False
         self._state: JointState | None = None
         self._faults: deque[tuple[str, str]] = deque()  # fault, detail
@@ -285,8 +288,9 @@ class Control:
         state, last = self._state, self._last
         assert state is not None, 'a filter that cleared has a joint state'
         assert last is not None and last.command is not None, 'and has commanded'
-        held = state.position[:-1] if link.held is None else link.held
-        self._filter.reset(np.append(held, last.command.positions[0, -1]))
+        dof = self.robot.dof
+        held = state.position[:dof] if link.held is None else link.held
+        self._filter.reset(np.append(held, last.command.positions[0, dof:]))
         link.resume()
 
     def _accept(self, overrides: bool, trajectory: Trajectory | VlaError, now: float) -> None:
@@ -322,7 +326,7 @@ class Control:
         if last is None or last.command is None:
             return state
         place, speed = last.command.positions[0], last.command.velocities[0]
-        stray = np.abs(place - state.position)[:-1].max()
+        stray = np.abs(place - state.position)[: self.robot.dof].max()
         idle = last.level is Level.S2_VERIFIED_BRAKE and not last.latched and self.at_rest
         if idle and stray > STRAY:
             self._filter.reset(state.position)

@@ -46,7 +46,7 @@ class ForwarderNode(Node):
         """
         self._robot = robot = load_robot(paths.find('robots', self._robot_name))
         self._period = period_of(paths.find('safety', self._safety))  # [s]
-        if not robot.driver.streams:
+        if not robot.streams:
             raise ConfigError(
                 f'driver.kind of {robot.name} is {robot.driver.kind}, which plays the stop of '
                 'each command itself: start no forwarder.'

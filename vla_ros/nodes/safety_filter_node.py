@@ -23,7 +23,7 @@ from vla_ros.errors import JointNamesError, ShapeError, VlaError
 from vla_ros.nodes.control import Control
 from vla_ros.nodes.driver_stop import DriverStop
 from vla_ros.nodes.pace import Pace
-from vla_ros.robot import load_robot
+from vla_ros.robot import Gripper, load_robot
 from vla_ros.ros import convert
 from vla_ros.ros.node import Node, run
 from vla_ros.ros.parameters import declare, declare_number, on_change
@@ -68,12 +68,18 @@ class SafetyFilterNode(Node):
         self._control.put_world(self._worlds.world)
         self._would_be = convert.CommandWriter(robot.joint_names, slice(None))
         self._would_be_out = self.advertise(graph.DRY_RUN_COMMAND)
-        self._arm = convert.CommandWriter(robot.arm_joints, slice(0, robot.dof))
-        self._arm_out: Publisher | None = None
-        self._gripper_out: Publisher | None = None
+        self._arms: list[tuple[convert.CommandWriter, Publisher]] = []
+        self._grippers: list[tuple[Gripper, Publisher]] = []
         if not self._dry_run:  # else not even `ros2 topic info` shows a publisher
-            arm, gripper = graph.command_topics(robot)
-            self._arm_out, self._gripper_out = self.advertise(arm), self.advertise(gripper)
+            arms, grippers = graph.split_topics(robot, graph.command_topics(robot))
+            self._arms = [
+                (convert.CommandWriter(arm.joint_names, robot.columns(arm)), self.advertise(topic))
+                for arm, topic in zip(robot.arms, arms)
+            ]
+            self._grippers = [
+                (gripper, self.advertise(topic))
+                for gripper, topic in zip(robot.grippers, grippers)
+            ]
         self._execution_out = self.advertise(graph.EXECUTION_STATE)
         self._status_out = self.advertise(graph.SAFETY_STATUS)
         self._diagnostics_out = self.advertise(graph.DIAGNOSTICS)
@@ -88,7 +94,7 @@ class SafetyFilterNode(Node):
             *(self.listen(topic, self._on_hold) for topic in graph.hold_topics(robot)),
             self.serve(graph.RESET_SERVICE, self._on_reset),
         ]
-        self._forwarder = self.ask(graph.FORWARDER_RESET_SERVICE) if robot.driver.streams else None
+        self._forwarder = self.ask(graph.FORWARDER_RESET_SERVICE) if robot.streams else None
         self._drivers = [self.ask(service) for service in graph.stop_services(robot)]
         stoppable = self._drivers and not self._dry_run
         self._driver_stop = DriverStop(self._stop_driver if stoppable else None)
@@ -131,14 +137,13 @@ class SafetyFilterNode(Node):
         self._forget_changes()
         for publisher in (
             self._would_be_out,
-            self._arm_out,
-            self._gripper_out,
+            *(publisher for _, publisher in self._arms),
+            *(publisher for _, publisher in self._grippers),
             self._execution_out,
             self._status_out,
             self._diagnostics_out,
         ):
-            if publisher is not None:
-                self.destroy_publisher(publisher)
+            self.destroy_publisher(publisher)
         *subscriptions, service = self._ends
         for subscription in subscriptions:
             self.destroy_subscription(subscription)
@@ -192,17 +197,19 @@ class SafetyFilterNode(Node):
             self._sent['status'] = status
 
     def _send(self, command: JointCommand) -> None:
-        if self._arm_out is None or self._gripper_out is None:
+        if self._dry_run:
             self._would_be_out.publish(self._would_be.write(command))
             return
-        self._arm_out.publish(self._arm.write(command))
-        goal = float(command.positions[0, -1])
-        if goal != self._sent.get('gripper') or self._pace.ticks % self._gripper_every == 0:
-            self._sent['gripper'] = goal
-            gripper = self._robot.gripper
-            stroke = abs(gripper.open - gripper.closed) / gripper.velocity
-            target = Trajectory(0.0, np.array([stroke]), np.array([[goal]]))  # stamp 0: at once
-            self._gripper_out.publish(convert.trajectory_to_msg(target, (gripper.joint,)))
+        for writer, publisher in self._arms:
+            publisher.publish(writer.write(command))
+        goals = command.positions[0, self._robot.dof :]
+        for (gripper, publisher), goal in zip(self._grippers, goals.tolist()):
+            repeats = self._pace.ticks % self._gripper_every == 0
+            if goal != self._sent.get(gripper.joint) or repeats:
+                self._sent[gripper.joint] = goal
+                stroke = abs(gripper.open - gripper.closed) / gripper.velocity
+                target = Trajectory(0.0, np.array([stroke]), np.array([[goal]]))  # 0: at once
+                publisher.publish(convert.trajectory_to_msg(target, (gripper.joint,)))
 
     def _status(self, now: float, result: SafetyResult, spent: float, driver: str) -> SafetyStatus:
         counts = self._counts
@@ -331,8 +338,11 @@ class SafetyFilterNode(Node):
     # --- the thread of a driver stop
 
     def _stop_driver(self) -> str:
-        """Ask the driver to stop and return what it answered."""
-        (client,), answered = self._drivers, threading.Event()
+        """Ask every driver to stop and return what they answered."""
+        return '; '.join([self._stop_one(client) for client in self._drivers])
+
+    def _stop_one(self, client: Any) -> str:
+        answered = threading.Event()
         if not client.wait_for_service(timeout_sec=DRIVER):
             return f'the driver did not stop: there is no service {client.srv_name}'
         future = client.call_async(convert.trigger_request())

@@ -7,6 +7,7 @@ the instant it describes, and `/clock` carries the same time, so that the other 
 
 from __future__ import annotations
 
+from functools import partial
 import os
 import threading
 import time
@@ -62,10 +63,14 @@ class SimNode(Node):
         for camera in robot.cameras:
             image, info = graph.camera_topics(robot, camera.name)
             self._cameras.append((camera, self.advertise(image), self.advertise(info)))
-        arm, gripper = graph.controller_topics(robot)
+        arms, grippers = graph.split_topics(robot, graph.controller_topics(robot))
+        takes = [partial(self._on_arm, number=k) for k in range(len(arms))]
         self._inputs = [
-            self.listen(arm, self._on_stream if robot.driver.streams else self._on_arm),
-            self.listen(gripper, self._on_gripper),
+            *(
+                self.listen(topic, self._on_stream if robot.streams else take)
+                for topic, take in zip(arms, takes)
+            ),
+            *(self.listen(t, partial(self._on_gripper, number=k)) for k, t in enumerate(grippers)),
             self.serve(graph.WORLD_SERVICE, self._on_reset),
         ]
         self._dropped = 0  # commands that a controller could not use
@@ -162,8 +167,9 @@ class SimNode(Node):
 
     # --- the executor thread ---
 
-    def _on_arm(self, msg: Any) -> None:
-        self._take(msg, self._robot.arm_joints, self._sim.command_arm)
+    def _on_arm(self, msg: Any, number: int) -> None:
+        names = self._robot.arms[number].joint_names
+        self._take(msg, names, partial(self._sim.command_arm, arm=number))
 
     def _on_stream(self, msg: Any) -> None:
         try:
@@ -172,8 +178,9 @@ class SimNode(Node):
         except VlaError as error:
             self._drop(error)
 
-    def _on_gripper(self, msg: Any) -> None:
-        self._take(msg, (self._robot.gripper.joint,), self._sim.command_gripper)
+    def _on_gripper(self, msg: Any, number: int) -> None:
+        names = (self._robot.grippers[number].joint,)
+        self._take(msg, names, partial(self._sim.command_gripper, gripper=number))
 
     def _take(self, msg: Any, names: tuple[str, ...], command: Any) -> None:
         """Give a controller its command; as real ones do, it drops what it cannot use."""

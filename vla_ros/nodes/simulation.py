@@ -23,23 +23,24 @@ LIFTED = 0.02  # [m] of the target above its rest
 
 
 class Simulation:
-    """A table-top world whose arm and gripper follow trajectories by time. Not thread-safe."""
+    """A table-top world whose arms and grippers follow commands by time. Not thread-safe."""
 
     def __init__(self, robot: RobotSpec, urdf: Path, suite: str) -> None:
         """Compile the world.
 
         Args:
-            robot: The arm.
+            robot: Its arms.
             urdf: Its description.
             suite: Name that task states carry.
         """
         self.robot = robot
         self.suite = suite
         self.tabletop = Tabletop(robot, urdf)
-        home = np.array(robot.home)
-        follower = PositionFollower if robot.driver.streams else TrajectoryFollower
-        self._arm: PositionFollower | TrajectoryFollower = follower(home)
-        self._gripper = robot.gripper.open  # [m] where it is told to be
+        follower = PositionFollower if robot.streams else TrajectoryFollower
+        self._arms: list[PositionFollower | TrajectoryFollower] = [
+            follower(np.array(arm.home)) for arm in robot.arms
+        ]
+        self._grippers = robot.ready[robot.dof :]  # (g,) [m] where they are told to be
         self._owed = 0.0  # [s] simulated time still due
         self._elapsed = 0.0  # [s] simulated since the reset
         self._succeeding = 0.0  # [s] the predicate has held
@@ -52,19 +53,21 @@ class Simulation:
         """
         episode = sample_episode(task, seed)
         self.tabletop.reset(episode)
-        self._arm.hold(np.array(self.robot.home))
-        self._gripper = self.robot.gripper.open
+        for arm, follower in zip(self.robot.arms, self._arms):
+            follower.hold(np.array(arm.home))
+        self._grippers = self.robot.ready[self.robot.dof :]
         self._owed = self._elapsed = self._succeeding = 0.0
         return episode
 
-    def command_arm(self, trajectory: Trajectory, now: float) -> None:
-        """Give the arm's controller a trajectory, at time `now` [s].
+    def command_arm(self, trajectory: Trajectory, now: float, arm: int = 0) -> None:
+        """Give the controller of an arm, by its number, a trajectory, at time `now` [s].
 
         Raises:
             ShapeError: The controller cannot use it.
         """
-        assert isinstance(self._arm, TrajectoryFollower), 'this driver streams'
-        self._arm.accept(trajectory, now)
+        follower = self._arms[arm]
+        assert isinstance(follower, TrajectoryFollower), 'this driver streams'
+        follower.accept(trajectory, now)
 
     def stream_arm(self, positions: Array) -> None:
         """Give the arm's controller its next position (dof,) [rad], where the driver streams.
@@ -72,19 +75,20 @@ class Simulation:
         Raises:
             ShapeError: The controller cannot use it.
         """
-        assert isinstance(self._arm, PositionFollower), 'this driver takes trajectories'
-        self._arm.accept(positions)
+        (follower,) = self._arms
+        assert isinstance(follower, PositionFollower), 'this driver takes trajectories'
+        follower.accept(positions)
 
-    def command_gripper(self, trajectory: Trajectory, now: float) -> None:
-        """Give the gripper's controller a trajectory; it goes to the last point at its speed."""
+    def command_gripper(self, trajectory: Trajectory, now: float, gripper: int = 0) -> None:
+        """Give a gripper's controller a trajectory; it goes to the last point at its speed."""
         target = float(trajectory.positions[-1, 0]) if len(trajectory.positions) else np.nan
         if np.isfinite(target):
-            self._gripper = target
+            self._grippers[gripper] = target
 
     def advance(self, now: float, elapsed: float) -> JointState:
         """Let the world move for `elapsed` [s] and return the joints, stamped `now`.
 
-        The arm's reference is where its controller is at `now`, reached in a straight line.
+        The reference of an arm is where its controller is at `now`, reached in a straight line.
 
         Raises:
             SimulationError: The physics diverged.
@@ -96,7 +100,8 @@ class Simulation:
             seconds = steps * TIMESTEP
             self._owed -= seconds
             self._elapsed += seconds
-            world.set_command(self._arm.sample(now)[0], self._gripper, over=seconds)
+            places = np.concatenate([arm.sample(now)[0] for arm in self._arms])
+            world.set_command(places, self._grippers, over=seconds)
             world.step(seconds)
         measured = world.joint_state()
         return JointState(now, measured.position, measured.velocity)

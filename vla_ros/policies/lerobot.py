@@ -25,6 +25,7 @@ from vla_ros.policies.loading import (
     require_kind,
     WEIGHTS,
 )
+from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec, width
 from vla_ros.statistics import Bounds, Identity, MeanStd, Statistics
 
@@ -65,7 +66,7 @@ class LeRobotFolder:
     action: Statistics
     relative: bool  # whether actions are trained relative to the state
 
-    def require(self, spec: PolicySpec, dof: int) -> None:
+    def require(self, spec: PolicySpec, robot: RobotSpec) -> None:
         """Compare the folder with a policy file.
 
         Raises:
@@ -76,8 +77,8 @@ class LeRobotFolder:
             spec,
             self.path,
             (
-                ('state dimensions', width(spec.state, dof), self.state_width),
-                ('action dimensions', width(spec.action, dof), self.action_width),
+                ('state dimensions', width(spec.state, robot), self.state_width),
+                ('action dimensions', width(spec.action, robot), self.action_width),
                 ('actions relative to the observation', relative, self.relative),
             ),
         )

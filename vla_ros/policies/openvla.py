@@ -61,9 +61,9 @@ class OpenVla:
         require_equal(spec, folder.path, (
             ('cameras', len(spec.images), 1),
             ('image size', spec.images[0].size if spec.images else None, folder.size),
-            ('state dimensions', width(spec.state, robot.dof), 0),
+            ('state dimensions', width(spec.state, robot), 0),
             ('horizon', spec.horizon, 1),
-            ('action dimensions', width(spec.action, robot.dof), self._stats.width),
+            ('action dimensions', width(spec.action, robot), self._stats.width),
         ))  # fmt: skip
         self._model = folder.model(spec, self._options)
 

@@ -70,7 +70,7 @@ class OpenVlaOft:
         self._action_stats = _bounds(folder, spec, 'action')
         require_equal(spec, folder.path, (
             ('image sizes', {i.size for i in spec.images}, {folder.size}),
-            ('action dimensions', width(spec.action, robot.dof), self._action_stats.width),
+            ('action dimensions', width(spec.action, robot), self._action_stats.width),
         ))  # fmt: skip
         if find_component(folder.path, 'noisy_action_projector'):
             raise CheckpointError(
@@ -83,7 +83,7 @@ class OpenVlaOft:
         self._projector = None
         if find_component(folder.path, 'proprio_projector') or spec.state:
             self._state_stats = _bounds(folder, spec, 'proprio')
-            size = width(spec.state, robot.dof)
+            size = width(spec.state, robot)
             require_equal(
                 spec, folder.path, [('state dimensions', size, self._state_stats.width)]
             )

@@ -70,13 +70,13 @@ class Pi0(FlowPolicy):
                 )
             model = load_pretrained(PI0ForConditionalGeneration, folder, dtype=dtype)
             size = model.config.vlm_config.vision_config.image_size
-            self._given = read(spec, FAMILY, robot.dof, size, options)
+            self._given = read(spec, FAMILY, robot, size, options)
             self._model = placed(model, spec.device)
         else:
             tensors = standard_names(options.read(folder))
             vlm = paligemma_config(tensors)
             size = vlm.vision_config.image_size
-            self._given = read(spec, FAMILY, robot.dof, size, options)
+            self._given = read(spec, FAMILY, robot, size, options)
             config = build_config(tensors, vlm, spec.horizon, self._given.periods)
             self._model = load(
                 lambda: build(config),

@@ -75,7 +75,7 @@ class Pi05Policy(FlowPolicy):
         }
         vlm = paligemma_config(tensors)
         size = vlm.vision_config.image_size
-        given = self._given = read(spec, FAMILY, robot.dof, size, options)
+        given = self._given = read(spec, FAMILY, robot, size, options)
         config = Pi05Config(
             vlm,
             gemma_config(tensors, 'expert.'),

@@ -68,7 +68,7 @@ class Pi0FastPolicy:
             tensors.setdefault(HEAD, tensors[EMBEDDING])
         config = paligemma_config(tensors)
         size = config.vision_config.image_size
-        self._given = read(spec, FAMILY, robot.dof, size, options)
+        self._given = read(spec, FAMILY, robot, size, options)
         given, words = self._given, self._given.words
         self._dtype = getattr(torch, spec.dtype)
         self._model = load(
@@ -77,7 +77,7 @@ class Pi0FastPolicy:
         options.round(self._model, ('vlm',), folder)
         self._codec = Codec(robot, robot.urdf_path, spec)
         place = paths.share() / (options.action_tokenizer or folder / 'action_tokenizer')
-        self._bpe, self._fast = _read_fast(place, spec.horizon, width(spec.action, robot.dof))
+        self._bpe, self._fast = _read_fast(place, spec.horizon, width(spec.action, robot))
         self._begin, end = words.plain(BEGIN), words.plain(END)
         self._ends = (words.eos, *end)
         if len(end) != 1:

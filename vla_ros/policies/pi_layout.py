@@ -31,6 +31,7 @@ from vla_ros.policies.prompts import BOS, EOS, Words
 from vla_ros.policies.slots import arranged
 from vla_ros.policies.vocabulary import find_tokenizer, read_tokenizer
 from vla_ros.policies.weights import WeightOptions
+from vla_ros.robot import RobotSpec
 from vla_ros.spec import ImageSpec, PolicySpec, width
 from vla_ros.statistics import Statistics
 from vla_ros.types import Array
@@ -134,14 +135,14 @@ def read_statistics(spec: PolicySpec, family: Family) -> tuple[Statistics, Stati
 
 
 def read(
-    spec: PolicySpec, family: Family, dof: int, size: int, options: PiOptions
+    spec: PolicySpec, family: Family, robot: RobotSpec, size: int, options: PiOptions
 ) -> PiCheckpoint:
     """Read what a folder prescribes, and compare it with the policy file.
 
     Args:
         spec: The policy file.
         family: Its adapter's model.
-        dof: Arm joints.
+        robot: Whose joints and grippers count.
         size: Side of the network's pictures [px].
         options: Of the policy file.
 
@@ -153,7 +154,7 @@ def read(
     layout = find_layout(folder, family)
     config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
     if layout == 'lerobot':
-        return _read_lerobot(spec, folder, family, dof, size, options)
+        return _read_lerobot(spec, folder, family, robot, size, options)
     state, action = read_statistics(spec, family)
     if layout == 'openpi':
         horizon, longest = config.get('action_horizon', spec.horizon), family.longest
@@ -171,8 +172,8 @@ def read(
         folder,
         (
             ('horizon', spec.horizon, horizon),
-            ('state dimensions', width(spec.state, dof), state.width),
-            ('action dimensions', width(spec.action, dof), action.width),
+            ('state dimensions', width(spec.state, robot), state.width),
+            ('action dimensions', width(spec.action, robot), action.width),
         ),
     )
     words = _words(folder, options, longest)
@@ -181,7 +182,7 @@ def read(
 
 
 def _read_lerobot(
-    spec: PolicySpec, folder: Path, family: Family, dof: int, size: int, options: PiOptions
+    spec: PolicySpec, folder: Path, family: Family, robot: RobotSpec, size: int, options: PiOptions
 ) -> PiCheckpoint:
     """Read a folder of LeRobot.
 
@@ -193,7 +194,7 @@ def _read_lerobot(
     found = read_folder(
         described(spec), family.kind, steps=family.steps, unnorm_key=spec.unnorm_key
     )
-    found.require(spec, dof)
+    found.require(spec, robot)
     config, path = found.config, found.path / CONFIG
     for name in ('use_visual_memory', 'use_proprioceptive_memory'):
         if config.get(name):

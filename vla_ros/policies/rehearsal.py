@@ -15,8 +15,8 @@ def black(spec: PolicySpec, robot: RobotSpec) -> Observation:
     """Return what a policy would see at home in the dark, without an instruction."""
     cameras = [robot.camera(image.camera) for image in spec.images]
     frames = {c.name: Frame(0.0, np.zeros((c.height, c.width, 3), np.uint8)) for c in cameras}
-    position = np.append(robot.home, robot.gripper.open)
-    return Observation(0.0, frames, JointState(0.0, position, 0.0 * position), '')
+    ready = robot.ready
+    return Observation(0.0, frames, JointState(0.0, ready, 0.0 * ready), '')
 
 
 def rehearse(policy: Policy, robot: RobotSpec) -> None:
@@ -35,7 +35,7 @@ def rehearse(policy: Policy, robot: RobotSpec) -> None:
         raise PolicyError(
             f'policy {spec.name} cannot answer: {type(error).__name__}: {error}.'
         ) from error
-    expected = (spec.horizon, width(spec.action, robot.dof))
+    expected = (spec.horizon, width(spec.action, robot))
     if actions.shape != expected:
         raise PolicyError(
             f'policy {spec.name} answers with actions of shape {actions.shape}, expected '

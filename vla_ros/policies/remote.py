@@ -23,7 +23,7 @@ from vla_ros.policies.base import pictures_of
 from vla_ros.policies.pictures import resize_with_pad
 from vla_ros.policies.wire.message import WireError
 from vla_ros.robot import RobotSpec
-from vla_ros.spec import PolicySpec
+from vla_ros.spec import PolicySpec, width
 from vla_ros.types import ActionChunk, Array, ChunkPrefix, Image, Observation
 
 SLICE = 0.05  # [s] longest time for which a call to a library does not look for an interrupt
@@ -148,7 +148,7 @@ class RemotePolicy:
         weakref.finalize(self, link.close)
         self._codec = Codec(robot, robot.urdf_path, spec)
         self._slots = [image.slot or image.camera for image in spec.images]  # keys of pictures
-        self._state = columns(state, spec.state, robot.dof, f'policy {spec.name}: state')
+        self._state = columns(state, spec.state, robot, f'policy {spec.name}: state')
         self._stop = threading.Event()
         self._known = False  # an answer came before: the server is loaded
 
@@ -255,7 +255,7 @@ class RemotePolicy:
 
 
 def columns(
-    keys: Mapping[str, Sequence[str]], slices: Sequence[Slice], dof: int, where: str
+    keys: Mapping[str, Sequence[str]], slices: Sequence[Slice], robot: RobotSpec, where: str
 ) -> dict[str, np.ndarray]:
     """Return the columns of the policy's vector that each of the server's keys holds.
 
@@ -263,7 +263,7 @@ def columns(
         keys: Server's key -> kinds of the slices that it holds, in its order; of several slices
             of one kind the first comes first.
         slices: Of the policy file, in the order of its vector.
-        dof: Arm joints of the robot.
+        robot: Whose joints and grippers count.
         where: For messages.
 
     Raises:
@@ -272,7 +272,7 @@ def columns(
     places: dict[str, list[np.ndarray]] = {}
     first = 0
     for part in slices:
-        size = part.width(dof)
+        size = width((part,), robot)
         places.setdefault(part.kind, []).append(np.arange(first, first + size))
         first += size
     named = [kind for kinds in keys.values() for kind in kinds]

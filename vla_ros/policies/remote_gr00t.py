@@ -118,7 +118,7 @@ class RemoteGr00t(RemotePolicy):
         super().__init__(spec, robot, options, link, options.state)
         self._gr00t, self._flat = options, flat
         where = f'policy {spec.name}: actions'
-        self._parts = columns(options.actions, spec.action, robot.dof, where)
+        self._parts = columns(options.actions, spec.action, robot, where)
 
     def _request(self, obs: Observation) -> dict[str, Any]:
         words, language = obs.instruction, self._gr00t.language

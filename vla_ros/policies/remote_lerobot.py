@@ -107,7 +107,7 @@ class RemoteLerobot(RemotePolicy):
         options = spec.read_options(LerobotOptions)
         if not spec.state:
             raise ConfigError(f'policy {spec.name}: LeRobot wants a state; declare its slices.')
-        self._names = [f'state_{k}' for k in range(width(spec.state, robot.dof))]
+        self._names = [f'state_{k}' for k in range(width(spec.state, robot))]
         features = {'observation.state': _feature('float32', (len(self._names),), self._names)}
         for image in spec.images:
             camera = robot.camera(image.camera)

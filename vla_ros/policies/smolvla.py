@@ -90,7 +90,7 @@ class SmolVLAPolicy(FlowPolicy):
                 f'{table["resize_imgs_with_padding"]}, expected a square of a multiple of '
                 f'{stride} px.'
             )
-        folder.require(spec, robot.dof)
+        folder.require(spec, robot)
         require_equal(spec, path, [('horizon', spec.horizon, config.horizon)])
         self._images = arranged(spec, path, folder.cameras, size=side)
         self._tokenizer = _tokenizer(path, table, options, config.vlm.text_config.vocab_size)

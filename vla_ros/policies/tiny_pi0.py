@@ -144,8 +144,8 @@ def _check(
         folder,
         (
             ('horizon', spec.horizon, config.chunk_size),
-            ('action dimensions', width(spec.action, robot.dof), config.max_action_dim),
-            ('state dimensions', width(spec.state, robot.dof), config.max_state_dim),
+            ('action dimensions', width(spec.action, robot), config.max_action_dim),
+            ('state dimensions', width(spec.state, robot), config.max_state_dim),
             (
                 'image sizes',
                 {i.size for i in spec.images},

@@ -209,12 +209,15 @@ def check_plan(
                 soon = later = -np.inf
                 for i in range(3):
                     back[i] = -n[i]
+                lo, hi = low[m], high[m]
                 for side in range(2):
                     e = pose.ends[other, side]
                     at = n[0] * e[0] + n[1] * e[1] + n[2] * e[2]
-                    fall = least_on_box(arm, pose, other, base, side, back, x, low[m], high[m], size)
+                    fall = least_on_box(arm, pose, other, base, side, back, x, lo, hi, size)
                     soon = max(soon, at - fall)
-                    fall = least_on_box(arm, pose, other, base, side, back, x, floor, ceiling, size)
+                    fall = least_on_box(
+                        arm, pose, other, base, side, back, x, floor, ceiling, size
+                    )
                     later = max(later, at - fall)
             piece = whole = np.inf
             for side in range(2):

@@ -24,7 +24,7 @@ SIDE, OTHER_SIDE, OVER = range(3)  # the ways, in the order in which they are tr
 
 @compiled
 def go_aside(arm, solids, v, count, dt, knobs, work):
-    """Let the tool of the arm that is held up go along the body that is most in the way of `desired`.
+    """Let the tool of an arm go along the body that is most in the way of `desired`.
 
     With n the normal of the body, made level, the tool's speed along +-z x n, or upwards, becomes
     SPEED; of the rest of `desired` PULL stays. The program keeps clear of bodies afterwards.

@@ -162,7 +162,9 @@ def with_held(
     floor_rows = down if np.isfinite(arm.floor) else []
     every = np.concatenate([arm.capsule_joint, joint])
     pairs = [tuple(pair) for pair in arm.pairs.tolist()]
-    pairs += [(i, k) for k in body for i in (*range(count), *body[body < k]) if every[i] != every[k]]
+    for k in body:
+        others = (*range(count), *body[body < k])
+        pairs += [(i, k) for i in others if every[i] != every[k]]
     arm = arm._replace(
         capsule_joint=every,
         capsule_a=np.concatenate([arm.capsule_a, a]),
@@ -242,9 +244,7 @@ def _with_pairs(arm: Arm, pairs: Sequence[tuple[int, ...]]) -> Arm:
     return arm._replace(pairs=found, within=len(pairs) - sum(across))
 
 
-def _pairs(
-    arm: Arm, names: Sequence[str], ignored: set[frozenset[str]]
-) -> list[tuple[int, int]]:
+def _pairs(arm: Arm, names: Sequence[str], ignored: set[frozenset[str]]) -> list[tuple[int, int]]:
     """Return every pair of capsules that can meet, the inner one first."""
     found, joint = [], arm.capsule_joint
     for i in range(len(names)):

@@ -36,7 +36,9 @@ def plan_at(plan: PlanPieces, phi: float, position: Floats, velocity: Floats) ->
 
 
 @compiled
-def plan_grip(plan: PlanPieces, phi: float, joints: int, low: Floats, high: Floats, grip: Floats) -> None:
+def plan_grip(
+    plan: PlanPieces, phi: float, joints: int, low: Floats, high: Floats, grip: Floats
+) -> None:
     """Fill the places of the grippers (g,) at plan time phi: held from the last point due.
 
     Args:

@@ -34,7 +34,8 @@ def build_rows(
     """Fill h (K,) and the rows G v >= bound of all that is nearer than `reach`; return how many.
 
     G_j = n.(axis_j x (point - origin_j)) for the joints that move the capsule against the other
-    body, and less the same at its own point for those that move a capsule of another arm; bound = -alpha(h - margin - room) + n.(speed of the obstacle at the point). The room,
+    body, and less the same at its own point for those that move a capsule of another arm;
+    bound = -alpha(h - margin - room) + n.(speed of the obstacle at the point). The room,
     min(glide, GLIDE margin), is what a stop needs that begins beside a round body: without it
     an arm that slides along a body would be stopped at every tick. Within it the arm has to move
     out again, at gamma (room - gap): what is lost to curvature would add up.

@@ -1,7 +1,7 @@
 """Soft rows of the program: what is preferred, and never in the way of what must be; compiled.
 
-Every tool stays in a workspace, and every arm away from where it cannot move in some direction. They
-have a slack of their own, which costs little; no stop is verified against them.
+Every tool stays in a workspace, and every arm away from where it cannot move in some direction.
+They have a slack of their own, which costs little; no stop is verified against them.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from vla_ros.robot import RobotSpec
 from vla_ros.types import Array, Frame, Image, JointState, Observation
 
 JOINTS = 'observation/joint_position'  # (dof,) [rad], in the order of the robot file
-GRIPPER = 'observation/gripper_position'  # (1,) 0 open, 1 closed: as DROID has it
+GRIPPER = 'observation/gripper_position'  # (g,) 0 open, 1 closed: as DROID has it
 PROMPT = 'prompt'
 
 
@@ -35,6 +35,7 @@ class Session:
         """
         self._policy = policy
         self._robot = robot
+        self._grippers = robot.grippers
         self._slots = dict(zip((image.camera for image in policy.spec.images), slots))
         self._seed = seed
         self._prompt: str | None = None
@@ -60,7 +61,8 @@ class Session:
     def _observation(self, request: Any, stamp: float) -> Observation:
         if not isinstance(request, Mapping):
             raise PolicyError(f'the request is a {type(request).__name__}, expected a dictionary.')
-        wanted = (*self._slots.values(), JOINTS, GRIPPER, PROMPT)
+        grips = (GRIPPER,) if self._grippers else ()
+        wanted = (*self._slots.values(), JOINTS, *grips, PROMPT)
         missing = [key for key in wanted if key not in request]
         if missing:
             raise PolicyError(
@@ -72,9 +74,9 @@ class Session:
         slots = self._slots.items()
         frames = {camera: Frame(stamp, _picture(request[key], key)) for camera, key in slots}
         arm = _vector(request[JOINTS], self._robot.dof, JOINTS)
-        gripper = self._robot.gripper
-        closed = _vector(request[GRIPPER], 1, GRIPPER)
-        position = np.append(arm, gripper.open + closed * (gripper.closed - gripper.open))
+        closed = _vector(request.get(GRIPPER, ()), len(self._grippers), GRIPPER)
+        places = [g.open + c * (g.closed - g.open) for g, c in zip(self._grippers, closed)]
+        position = np.append(arm, places)
         joints = JointState(stamp, position, np.zeros(len(position)))
         return Observation(stamp, frames, joints, prompt)
 
@@ -88,7 +90,7 @@ def describe(policy: Policy, robot: RobotSpec, slots: Sequence[str]) -> dict[str
         'observation': {
             **dict.fromkeys(slots, 'uint8 (H, W, 3) RGB'),
             JOINTS: f'({robot.dof},) rad: {", ".join(robot.arm_joints)}',
-            GRIPPER: '(1,) 0 open, 1 closed',
+            **({GRIPPER: f'({len(robot.grippers)},) 0 open, 1 closed'} if robot.grippers else {}),
             PROMPT: 'text',
         },
         'action': [asdict(part) for part in spec.action],

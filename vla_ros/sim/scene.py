@@ -85,7 +85,7 @@ def build(
     """Compile the scene: robot on a table, objects, cameras, lights, joint servos.
 
     Args:
-        robot: Names the joints, the gripper and the cameras.
+        robot: Names the joints, the grippers and the cameras.
         urdf: The robot description.
         objects: What lies on the table.
         hazard: Solids of one body that stands in the way; empty for none.
@@ -254,9 +254,9 @@ def _servos(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
     for joint in arm:
         own = float(inertia[joint.dofadr[0], joint.dofadr[0]])
         _servo(spec, joint.name, _BANDWIDTH**2 * own, 2.0 * _BANDWIDTH * own)
-    gripper = robot.gripper
-    servo = _servo(spec, gripper.joint, _FINGER_STIFFNESS, _FINGER_DAMPING)
-    servo.forcerange, servo.forcelimited = (-gripper.effort, gripper.effort), True
+    for gripper in robot.grippers:
+        servo = _servo(spec, gripper.joint, _FINGER_STIFFNESS, _FINGER_DAMPING)
+        servo.forcerange, servo.forcelimited = (-gripper.effort, gripper.effort), True
 
 
 def _servo(

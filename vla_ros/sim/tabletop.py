@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vla_ros.obstacle import Obstacle
 from vla_ros.robot import RobotSpec
@@ -32,13 +33,13 @@ class Tabletop:
         self.world = World(robot, urdf, hazard=hazard)
         self.episode: Episode | None = None
 
-    def reset(self, episode: Episode, arm: Array | None = None, gripper: float | None = None):
+    def reset(self, episode: Episode, arm: Array | None = None, gripper: ArrayLike | None = None):
         """Lay the table for an episode.
 
         Args:
             episode: What is asked, over which layout.
             arm: Joint positions (dof,) [rad]; None = home.
-            gripper: Gripper joint [m]; None = open.
+            gripper: Gripper joints (g,) [m]; None = open.
         """
         self.episode = episode
         layout = episode.layout
@@ -48,12 +49,15 @@ class Tabletop:
         self.world.reset(arm, gripper, poses, colours)
 
     def state(self) -> SceneState:
-        """Return the truth now."""
-        world, gripper = self.world, self.robot.gripper
-        finger = float(world.joint_state().position[-1])
+        """Return the truth now, of the first arm; without a gripper it counts as open."""
+        world, arm = self.world, self.robot.arms[0]
+        opening, gripper, column = 1.0, arm.gripper, self.robot.grip_column(arm)
+        if gripper is not None:
+            finger = float(world.joint_state().position[column])
+            opening = (finger - gripper.closed) / (gripper.open - gripper.closed)
         return SceneState(
-            tool=world.tool_pose()[1],
-            opening=(finger - gripper.closed) / (gripper.open - gripper.closed),
+            tool=world.tool_pose(arm.name)[1],
+            opening=opening,
             objects=np.array([world.object_position(name) for name in SHAPES]),
             plate=world.object_position(PLATE)[:2],
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vla_ros.errors import SimulationError, UnknownNameError
 from vla_ros.obstacle import Obstacle
@@ -68,7 +69,8 @@ class World:
         gain = self.model.actuator_gainprm[self._ctrl, 0]
         self._lead = -self.model.actuator_biasprm[self._ctrl, 2] / gain  # [s] damping / stiffness
         self._lead[robot.dof :] = 0.0
-        self._tool = self.model.body(robot.tool_frame).id
+        self._tools = {arm.name: self.model.body(arm.tool_frame).id for arm in robot.arms}
+        self._strokes = np.array([g.velocity for g in robot.grippers]) * self.model.opt.timestep
         self._followers = [
             (self.model.jnt_qposadr[a], self.model.jnt_qposadr[b])
             for a, b in zip(self.model.eq_obj1id, self.model.eq_obj2id)
@@ -79,7 +81,7 @@ class World:
     def reset(
         self,
         arm: Array | None = None,
-        gripper: float | None = None,
+        gripper: ArrayLike | None = None,
         objects: Mapping[str, tuple[float, float, float]] | None = None,
         colours: Mapping[str, str] | None = None,
     ) -> None:
@@ -87,7 +89,7 @@ class World:
 
         Args:
             arm: Joint positions (dof,) [rad]; None = home.
-            gripper: Gripper joint [m]; None = open.
+            gripper: Gripper joints (g,) [m]; None = open.
             objects: Name -> x [m], y [m], yaw [rad], standing on the table; an object that is
                 not named is parked out of sight.
             colours: Name -> colour, where it differs from the object's own.
@@ -96,8 +98,9 @@ class World:
             SimulationError: The joints are not finite or of the wrong number.
             UnknownNameError: There is no such object or colour.
         """
-        opening = self.robot.gripper.open if gripper is None else gripper
-        start = np.append(np.asarray(self.robot.home if arm is None else arm, float), opening)
+        start, dof = self.robot.ready, self.robot.dof
+        arm = start[:dof] if arm is None else arm
+        start = np.append(np.asarray(arm, float), start[dof:] if gripper is None else gripper)
         self._check(start)
         placed, painted = dict(objects or {}), dict(colours or {})
         for name in (*placed, *painted):
@@ -123,12 +126,12 @@ class World:
         """Simulated time since the reset [s]."""
         return float(self.data.time)
 
-    def set_command(self, arm: Array, gripper: float, *, over: float = 0.005) -> None:
+    def set_command(self, arm: Array, gripper: ArrayLike, *, over: float = 0.005) -> None:
         """Set where the joints are to go.
 
         Args:
             arm: Joint positions (dof,) [rad].
-            gripper: Gripper joint [m]; it moves at the gripper's own speed.
+            gripper: Gripper joints (g,) [m]; each moves at the gripper's own speed.
             over: The arm's reference reaches `arm` after this time, in a straight line [s].
 
         Raises:
@@ -144,7 +147,7 @@ class World:
     def step(self, seconds: float = TIMESTEP) -> None:
         """Advance the physics by a whole number of time steps."""
         dt = self.model.opt.timestep
-        dof, speed = self.robot.dof, self.robot.gripper.velocity * dt
+        dof, speed = self.robot.dof, self._strokes
         data, reference = self.data, self._reference
         for _ in range(round(seconds / dt)):
             if self._remaining > 0:
@@ -155,21 +158,20 @@ class World:
                 data.ctrl[self._ctrl] = reference + self._lead * self._slope  # velocity ahead
             else:
                 data.ctrl[self._ctrl] = reference
-            reference[dof] += min(max(self._goal[dof] - reference[dof], -speed), speed)
+            way = self._goal[dof:] - reference[dof:]
+            reference[dof:] += np.minimum(np.maximum(way, -speed), speed)
             mujoco.mj_step(self.model, data)
         if not np.isfinite(data.qpos).all():
             raise SimulationError(f'the simulation diverged at {self.time:.3f} s; reset it.')
 
     def joint_state(self) -> JointState:
-        """Return measured arm and gripper joints, stamped with simulated time."""
+        """Return measured joints of arms and grippers, stamped with simulated time."""
         return JointState(self.time, self.data.qpos[self._qpos], self.data.qvel[self._qvel])
 
-    def tool_pose(self) -> tuple[Array, Array]:
-        """Return the tool's rotation (3, 3) and position (3,) [m]."""
-        return (
-            self.data.xmat[self._tool].reshape(3, 3).copy(),
-            self.data.xpos[self._tool].copy(),
-        )
+    def tool_pose(self, arm: str | None = None) -> tuple[Array, Array]:
+        """Return rotation (3, 3) and position (3,) [m] of the tool of an arm, or of the only."""
+        tool = self._tools[self.robot.arm(arm).name]
+        return self.data.xmat[tool].reshape(3, 3).copy(), self.data.xpos[tool].copy()
 
     def link_pose(self, link: str) -> tuple[Array, Array]:
         """Return rotation (3, 3) and position (3,) [m] of any body."""
@@ -245,10 +247,11 @@ class World:
         self._renderers.close()
 
     def _check(self, joints: Array) -> None:
-        if joints.shape != (self.robot.dof + 1,) or not np.isfinite(joints).all():
+        arms, grippers = self.robot.dof, len(self.robot.grippers)
+        if joints.shape != (arms + grippers,) or not np.isfinite(joints).all():
             raise SimulationError(
-                f'joint command {joints} has shape {joints.shape}, expected '
-                f'{self.robot.dof} finite arm joints and one gripper joint.'
+                f'joint command {joints} has shape {joints.shape}, expected {arms} finite arm '
+                f'joints and {grippers} of grippers.'
             )
 
     def _object(self, name: str) -> None:

@@ -157,7 +157,7 @@ class _Recorder:
     def _start(self, episode: Episode, rng: np.random.Generator) -> None:
         """Begin near home, or anywhere above the table that touches nothing."""
         home = np.array(self.robot.home)
-        centre = self.codec.kinematics.fk(home)[1]
+        centre = self.codec.hand.kinematics.fk(home)[1]
         if rng.random() < 0.5:
             tool = centre + rng.normal(0.0, 0.02, 3)
         else:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from vla_ros.bags.alignment import align, Period, rising, ROUNDING, Settings, Tracks
+from vla_ros.bags.alignment import align, Commands, Period, rising, ROUNDING, Settings, Tracks
 from vla_ros.types import Trajectory
 
 # Stamps on a lattice of 7 ms: none is so near to a row's time that rounding decides.
@@ -121,8 +121,9 @@ def test_commands_are_the_action_from_the_first_on():
     joints = np.arange(0.0, 5.0, 0.01)
     arm = [Trajectory(s, [0.02], [[s + 0.02, -s - 0.02]]) for s in np.arange(2.0, 5.0, 0.02)]
     grip = [Trajectory(2.5, [0.5], [[0.3]])]
+    sent = Commands(slice(0, 2), arm), Commands(slice(2, 3), grip, held=True)
     (episode,) = align(
-        tracks(np.arange(0.0, 5.0, 0.1), joints, arm=arm, gripper=grip), Settings(), 'go'
+        tracks(np.arange(0.0, 5.0, 0.1), joints, commands=sent), Settings(), 'go'
     ).episodes
     before, after = episode.stamps < 1.99, episode.stamps > 2.05
     np.testing.assert_allclose(

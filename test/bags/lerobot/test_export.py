@@ -370,7 +370,7 @@ def test_positions_for_a_streaming_controller_are_commands_too(write_arm, robot,
     topic = 'panda_arm/commands'
     driver = replace(robot.driver, kind='forward_position_controller', arm_topic=topic)
     arm = write_arm(tmp_path / 'bag', streamed='/' + topic)
-    run([tmp_path / 'bag'], tmp_path / 'data', replace(robot, driver=driver))
+    run([tmp_path / 'bag'], tmp_path / 'data', robot.with_arm(driver=driver))
     data = open_data_set(tmp_path / 'data')
     stamps = data.column(0, fmt.STAMP) - T0
     sent = stamps > 0.65

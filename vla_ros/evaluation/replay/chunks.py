@@ -11,7 +11,7 @@ from vla_ros.evaluation.replay.track import Track
 
 
 def write_chunks(track: Track, path: Path) -> int:
-    """Write recorded chunks as joint positions and gripper openings; return how many.
+    """Write recorded chunks as joint positions, then gripper openings; return how many.
 
     A policy file that plays them has adapter `replay`, the recording's step and horizon, and the
     actions `joint_position` [rad] and `gripper` [open_fraction].
@@ -29,10 +29,10 @@ def write_chunks(track: Track, path: Path) -> int:
             f'{track.name} has chunks of {sorted(lengths) or "no"} points, expected those of one '
             'policy: record vla/trajectory, and one policy a bag.'
         )
-    gripper = track.robot.gripper
     rows = sorted((chunk.trajectory.stamp, chunk.trajectory.positions) for chunk in track.chunks)
     actions = np.array([positions for _, positions in rows])
-    actions[..., -1] = (actions[..., -1] - gripper.closed) / (gripper.open - gripper.closed)
+    for k, gripper in enumerate(track.robot.grippers, track.robot.dof):
+        actions[..., k] = (actions[..., k] - gripper.closed) / (gripper.open - gripper.closed)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, stamps=np.array([stamp for stamp, _ in rows]), actions=actions)
     return len(rows)

@@ -28,8 +28,8 @@ def errors(both: Pairs, names: Sequence[str]) -> dict[str, Any]:
     if not known.any():
         nothing = dict.fromkeys(('against_still', 'action_mae', 'action_mse'))
         return {'points': 0, **nothing, 'per_joint': {}, 'per_step': []}
-    arm = error[..., :-1]
-    still = np.nanmean(np.abs(both.executed - both.origin[:, None])[..., :-1])
+    arm = error[..., : both.dof]
+    still = np.nanmean(np.abs(both.executed - both.origin[:, None])[..., : both.dof])
     return {
         'against_still': float(np.nanmean(np.abs(arm)) / still) if still > RESTS else None,
         'points': int(known[..., 0].sum()),
@@ -47,8 +47,10 @@ def errors(both: Pairs, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def tool_errors(both: Pairs, kinematics: Kinematics) -> dict[str, Any]:
-    """Return the tool's error, mean and 95th percentile, in [mm] and degrees, and its axes' order.
+def tool_errors(both: Pairs, kinematics: Kinematics, first: int = 0) -> dict[str, Any]:
+    """Return a tool's error, mean and 95th percentile, in [mm] and degrees, and its axes' order.
+
+    `first` is the first column of its arm.
 
     `tool_order` is as `joint_order`, of the tool's displacements along the axes of the base, each
     also mirrored.
@@ -56,9 +58,10 @@ def tool_errors(both: Pairs, kinematics: Kinematics) -> dict[str, Any]:
     known = ~np.isnan(both.error).any(axis=-1)
     if not known.any():
         return dict.fromkeys(('tool_mm', 'tool_p95_mm', 'tool_deg', 'tool_p95_deg', 'tool_order'))
-    turns, places = _poses(both.predicted[known], kinematics)
-    truths, there = _poses(both.executed[known], kinematics)
-    begun = np.array([kinematics.fk(q[:-1])[1] for q in both.origin])
+    mine = slice(first, first + len(kinematics.joints))
+    turns, places = _poses(both.predicted[known][:, mine], kinematics)
+    truths, there = _poses(both.executed[known][:, mine], kinematics)
+    begun = np.array([kinematics.fk(q)[1] for q in both.origin[:, mine]])
     begun = np.repeat(begun[:, None], known.shape[1], axis=1)[known]
     lengths = 1e3 * np.linalg.norm(places - there, axis=1)
     cosines = 0.5 * (np.einsum('kij,kij->k', turns, truths) - 1.0)
@@ -71,32 +74,32 @@ def tool_errors(both: Pairs, kinematics: Kinematics) -> dict[str, Any]:
 
 
 def _poses(joints: Array, kinematics: Kinematics) -> tuple[Array, Array]:
-    """Return rotations (K, 3, 3) and positions (K, 3) [m] of the tool at joints (K, n)."""
-    turns, places = zip(*(kinematics.fk(q[:-1]) for q in joints))
+    """Return rotations (K, 3, 3) and positions (K, 3) [m] of the tool at joints (K, dof)."""
+    turns, places = zip(*(kinematics.fk(q) for q in joints))
     return np.array(turns), np.array(places)
 
 
 def gripper_accuracy(track: Track, both: Pairs, predictions: Sequence[Prediction]) -> float | None:
-    """Return the share of points at which the gripper is asked to be open, or closed, as it was.
+    """Return the share of points at which a gripper is asked to be open, or closed, as it was.
 
     What it was told counts where the recording has it, for a thing in its hand keeps it open.
     """
-    gripper = track.robot.gripper
-    predicted, executed = both.predicted[..., -1], both.executed[..., -1]
-    if track.gripper:
-        times, goals = np.array(track.gripper).T
-        stamps = [p.trajectory.stamp + p.trajectory.times for p in predictions if p.trajectory]
-        executed = executed.copy()
-        for row, at in enumerate(stamps):
-            index = np.searchsorted(times, at, side='right') - 1
-            told = np.where(index >= 0, goals[np.maximum(index, 0)], np.nan)
-            known = ~np.isnan(executed[row, : len(at)])
-            executed[row, : len(at)] = np.where(known, told, np.nan)
-    middle = 0.5 * (gripper.open + gripper.closed)
-    known = ~np.isnan(predicted) & ~np.isnan(executed)
-    if not known.any():
-        return None
-    return float(((predicted > middle) == (executed > middle))[known].mean())
+    right = np.empty(0, dtype=bool)
+    stamps = [p.trajectory.stamp + p.trajectory.times for p in predictions if p.trajectory]
+    for k, gripper in enumerate(track.robot.grippers):
+        predicted, executed = (x[..., both.dof + k] for x in (both.predicted, both.executed))
+        if k < len(track.grips) and track.grips[k]:
+            times, goals = np.array(track.grips[k]).T
+            executed = executed.copy()
+            for row, at in enumerate(stamps):
+                index = np.searchsorted(times, at, side='right') - 1
+                told = np.where(index >= 0, goals[np.maximum(index, 0)], np.nan)
+                known = ~np.isnan(executed[row, : len(at)])
+                executed[row, : len(at)] = np.where(known, told, np.nan)
+        middle = 0.5 * (gripper.open + gripper.closed)
+        known = ~np.isnan(predicted) & ~np.isnan(executed)
+        right = np.append(right, ((predicted > middle) == (executed > middle))[known])
+    return float(right.mean()) if len(right) else None
 
 
 def reproduction(predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -130,12 +133,14 @@ def compare(track: Track, loaded: Loaded, answers: Answers) -> dict[str, Any]:
     both = pairs(track, predictions)
     answered = sum(p.trajectory is not None for p in predictions)
     own = answers.wall_seconds - answers.model_seconds
+    hands = loaded.executor.codec.hands.values()
+    tools = [tool_errors(both, hand.kinematics, hand.columns.start) for hand in hands]
     return {
         'steps': len(predictions),
         'answered': answered / len(predictions) if predictions else None,
         'errors': sorted({p.error for p in predictions if p.error})[:5],
         **errors(both, names),
-        **tool_errors(both, loaded.executor.codec.kinematics),
+        **max(tools, key=lambda tool: tool['tool_mm'] or 0.0),  # of several the worst
         'gripper_accuracy': gripper_accuracy(track, both, predictions),
         **scales(both, names),
         **joint_order(both, names),

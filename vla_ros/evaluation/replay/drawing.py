@@ -77,7 +77,7 @@ def _joints(track: Track, answers: Answers) -> str:
         axes.set_ylabel(name.removeprefix(f'{track.robot.name}_'), fontsize='small')
         low, high = motion.positions[:, k].min(), motion.positions[:, k].max()
         room = max(0.3 * (high - low), 0.05)
-        if name == track.robot.gripper.joint:
+        if k >= track.robot.dof:
             room = 0.005
         axes.set_ylim(low - room, high + room)
     panels[-1].set_xlabel('time [s]')
@@ -87,7 +87,7 @@ def _joints(track: Track, answers: Answers) -> str:
 def _steps(track: Track, answers: Answers) -> str:
     from vla_ros.evaluation.replay.pairs import pairs
 
-    error = np.abs(pairs(track, answers.predictions).error[..., :-1])
+    error = np.abs(pairs(track, answers.predictions).error[..., : track.robot.dof])
     figure = _figure(6.0, 3.0)
     axes = figure.subplots()
     steps = [e[~np.isnan(e)] for e in np.moveaxis(error, 1, 0)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 import json
 import math
 from pathlib import Path
@@ -69,7 +70,7 @@ def load_track(path: Path, robot: RobotSpec, instruction: str = '') -> Track:
             chunks=said.chunks(shift),
             execution=tuple((t - shift, state) for t, state in said.execution),
             safety=tuple((t - shift, status) for t, status in said.safety),
-            gripper=tuple((t - shift, goal) for t, goal in said.gripper),
+            grips=tuple(tuple((t - shift, goal) for t, goal in one) for one in said.grips),
             solids=tuple(s._replace(arrived=s.arrived - shift) for s in said.solids),
             seed=_seed(bag),
             notes=(*bag.notes, *said.notes(shift)),
@@ -80,8 +81,12 @@ def _topics(robot: RobotSpec) -> list[graph.Topic]:
     return [
         graph.JOINT_STATES, graph.INSTRUCTION, graph.TRAJECTORY, graph.CHUNK,
         graph.EXECUTION_STATE, graph.SAFETY_STATUS, graph.OBSTACLES,
-        graph.controller_topics(robot)[1],
+        *_gripper_topics(robot),
     ]  # fmt: skip
+
+
+def _gripper_topics(robot: RobotSpec) -> tuple[graph.Topic, ...]:
+    return graph.split_topics(robot, graph.controller_topics(robot))[1]
 
 
 def _seed(bag: Bag) -> int | None:
@@ -104,11 +109,11 @@ class _Said:
         self._origins: dict[int, Provenance] = {}  # stamp [us] -> where the chunk came from
         self.execution: list[Any] = []
         self.safety: list[Any] = []
-        self.gripper: list[tuple[float, float]] = []
+        self.grips: list[list[tuple[float, float]]] = [[] for _ in robot.grippers]
         self.solids: list[Solids] = []
         self.reason = ''  # why the last joint state could not be used
         self._bad = 0
-        self._readers = {
+        self._readers: dict[str, Callable[[float, Any], None]] = {
             graph.JOINT_STATES.name: self._joints,
             graph.INSTRUCTION.name: lambda t, m: self._texts.append((t, text_from_msg(m).strip())),
             graph.TRAJECTORY.name: self._trajectory,
@@ -122,7 +127,10 @@ class _Said:
             graph.OBSTACLES.name: lambda t, m: self.solids.append(
                 Solids(t, stamp_from_msg(m), *obstacles_from_msg(m))
             ),
-            graph.controller_topics(robot)[1].name: self._gripper,
+            **{
+                topic.name: partial(self._gripper, number)
+                for number, topic in enumerate(_gripper_topics(robot))
+            },
         }
 
     def take(self, topic: str, time: float, recorded: Any) -> None:
@@ -202,10 +210,10 @@ class _Said:
         del time
         self._origins[_key(stamp_from_msg(msg))] = provenance_from_msg(msg)
 
-    def _gripper(self, time: float, msg: Any) -> None:
-        goal = trajectory_from_msg(msg, (self._robot.gripper.joint,))
+    def _gripper(self, number: int, time: float, msg: Any) -> None:
+        goal = trajectory_from_msg(msg, (self._robot.grippers[number].joint,))
         if len(goal.times):
-            self.gripper.append((time, float(goal.positions[-1, 0])))
+            self.grips[number].append((time, float(goal.positions[-1, 0])))
 
 
 def _key(stamp: float) -> int:

@@ -19,6 +19,7 @@ class Pairs:
     predicted: Array  # (P, T, n) [rad] or [m]
     executed: Array  # (P, T, n)
     origin: Array  # (P, n) joints that the policy saw
+    dof: int  # of the n columns the first are arm joints, the rest grippers
 
     @property
     def error(self) -> Array:
@@ -37,4 +38,4 @@ def pairs(track: Track, predictions: Sequence[Prediction]) -> Pairs:
         predicted[row, : len(trajectory.times)] = trajectory.positions
         times[row, : len(trajectory.times)] = trajectory.stamp + trajectory.times
     origin = np.array([obs.joints.position for obs, _ in good]).reshape(-1, n)
-    return Pairs(predicted, track.joints.at(times), origin)
+    return Pairs(predicted, track.joints.at(times), origin, track.robot.dof)

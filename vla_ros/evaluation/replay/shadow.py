@@ -8,18 +8,18 @@ put where the recording has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from vla_ros.actions.decode import Hand
 from vla_ros.errors import ReplayError
 from vla_ros.evaluation.replay.injection import Injection
 from vla_ros.evaluation.replay.pipeline import Pipeline
 from vla_ros.evaluation.replay.tally import Tally
 from vla_ros.evaluation.replay.track import Picture, Track
-from vla_ros.kinematics import Kinematics
 from vla_ros.nodes.loading import Loaded
 from vla_ros.safety.config import SafetyConfig
 from vla_ros.safety.result import SafetyResult
@@ -62,18 +62,16 @@ class Shadow:
 class Replay:
     """A recording in place of cameras, joints and controllers."""
 
-    def __init__(
-        self, track: Track, worlds: Worlds, kinematics: Kinematics, period: float
-    ) -> None:
+    def __init__(self, track: Track, worlds: Worlds, hands: Sequence[Hand], period: float) -> None:
         """Stand at the beginning.
 
         Args:
             track: The recording.
             worlds: Turns its obstacles into the filter's world.
-            kinematics: Of its robot.
+            hands: The arms of its robot.
             period: Of the ticks [s].
         """
-        self._track, self._worlds, self._kinematics = track, worlds, kinematics
+        self._track, self._worlds, self._hands = track, worlds, hands
         self.tally = Tally(track.robot, period)
         self.sent_chunks: list[Trajectory] = []
         self._gaps: list[tuple[float, float, float]] = []
@@ -148,12 +146,13 @@ class Replay:
 
     def _gap(self, now: float) -> tuple[float, float] | None:
         """Return how far the reference is from the recorded joints [rad], the tool [m]."""
-        there = self._track.joints.at(np.array(now))[:-1]
+        dof = self._track.robot.dof
+        there = self._track.joints.at(np.array(now))[:dof]
         if self._reference is None or np.isnan(there).any():
             return None
-        here = self._reference.position[:-1]
-        tools = self._kinematics.fk(here)[1] - self._kinematics.fk(there)[1]
-        return float(np.abs(here - there).max()), float(np.linalg.norm(tools))
+        here = self._reference.position[:dof]
+        tools = [np.linalg.norm(h.pose(here)[:3] - h.pose(there)[:3]) for h in self._hands]
+        return float(np.abs(here - there).max()), float(max(tools))
 
     @property
     def divergence(self) -> Divergence:
@@ -187,8 +186,8 @@ def replay(
     """
     require(track)
     worlds = Worlds(track.robot, scene, safety)
-    kinematics = loaded.executor.codec.kinematics
-    arm = Replay(track, worlds, kinematics, safety.period)
+    hands = tuple(loaded.executor.codec.hands.values())
+    arm = Replay(track, worlds, hands, safety.period)
     start = float(track.joints.arrived[0])
     pipeline = Pipeline(track.robot, loaded, safety, track.read, arm, arm, injection, seed, start)
     for mark in np.linspace(start, track.end, max(2, int(track.seconds) + 1))[1:]:

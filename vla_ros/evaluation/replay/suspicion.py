@@ -28,7 +28,7 @@ def scales(both: Pairs, names: Sequence[str]) -> dict[str, Any]:
     slope = sum(d_predicted d_executed) / sum(d_executed^2), d from the joints that were seen;
     `position_scale` is the same of positions, which tells absolute joints in another unit.
     """
-    arm = slice(0, -1)
+    arm = slice(0, both.dof)
     known = ~np.isnan(both.error).any(axis=-1)
     moved = (both.executed - both.origin[:, None])[known][:, arm]
     wanted = (both.predicted - both.origin[:, None])[known][:, arm]
@@ -55,7 +55,7 @@ def joint_order(both: Pairs, names: Sequence[str]) -> dict[str, Any]:
     `joint_order` is the error of the joints as they are over that of the best assignment, 1 where
     they are in order; judged by positions and by displacements, the worse counts.
     """
-    arm = slice(0, -1)
+    arm = slice(0, both.dof)
     known = ~np.isnan(both.error).any(axis=-1)
     found, swapped = 1.0, {}
     for origin in (np.zeros_like(both.origin), both.origin):
@@ -119,5 +119,5 @@ def _cost(
         except PolicyError:
             continue
         predictions.append(Prediction(obs, trajectory, None))
-    error = pairs(track, predictions).error[..., :-1]
+    error = pairs(track, predictions).error[..., : track.robot.dof]
     return float(np.nanmean(np.abs(error))) if error.size else np.nan

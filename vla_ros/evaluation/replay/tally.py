@@ -42,7 +42,7 @@ class Tally:
             robot: Its limits are checked.
             period: Of the ticks [s].
         """
-        self._period = period
+        self._period, self._dof = period, robot.dof
         self._limits = {k: robot.limits(k) for k in ('lower', 'upper', 'velocity', 'acceleration')}
         self.seams, self.trace = Seams(period), Trace()
         self.ticks = self.acted = self.chunks = 0
@@ -73,7 +73,7 @@ class Tally:
         if joined:
             self.seams.joined(phi, np.zeros(1))
         sample = plan.sample(result.phi)
-        self.seams.tick(result.phi, sample.position[:-1], sample.phase is Phase.ON)
+        self.seams.tick(result.phi, sample.position[: self._dof], sample.phase is Phase.ON)
         self._check(result)
         if session.running and joined:
             self._counts = True

@@ -51,7 +51,7 @@ class Solids(NamedTuple):
 
 @dataclass(frozen=True)
 class Motion:
-    """Joints over time, the gripper's last."""
+    """Joints over time, the grippers' last."""
 
     stamps: Array  # (N,) [s] increasing
     positions: Array  # (N, n) [rad] or [m]
@@ -97,7 +97,7 @@ class Track:
     chunks: tuple[Chunk, ...] = ()  # as they arrived
     execution: tuple[tuple[float, ExecutionState], ...] = ()  # arrival [s], state
     safety: tuple[tuple[float, SafetyStatus], ...] = ()  # arrival [s], status
-    gripper: tuple[tuple[float, float], ...] = ()  # time [s], commanded joint [m]
+    grips: tuple[tuple[tuple[float, float], ...], ...] = ()  # of each gripper: [s], commanded [m]
     solids: tuple[Solids, ...] = ()
     seed: int | None = None  # of the policy node that was recorded
     notes: tuple[str, ...] = field(default_factory=tuple)  # what was missing or mended
