@@ -14,8 +14,8 @@ import numpy as np
 from vla_ros import paths
 from vla_ros.errors import ConfigError
 from vla_ros.obstacle import Obstacle
-from vla_ros.types import Array
-from vla_ros.urdf import Bolted, compose, Quaternion, turn_of, Vector3
+from vla_ros.types import Array, Quaternion, Vector3
+from vla_ros.urdf import Bolted, compose, turn_of
 
 if TYPE_CHECKING:  # robot.py imports this module
     from vla_ros.robot import Arm, Camera, RobotSpec

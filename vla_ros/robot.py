@@ -13,8 +13,7 @@ import numpy as np
 from vla_ros import composition, config, paths
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.obstacle import check_fixed, Obstacle
-from vla_ros.types import Array
-from vla_ros.urdf import Vector3
+from vla_ros.types import Array, Vector3
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from vla_ros.errors import ShapeError
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
+Vector3 = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]  # xyzw
 
 
 def frozen(value: object, shape: tuple[int | None, ...], name: str) -> Array:

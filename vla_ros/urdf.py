@@ -11,10 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from vla_ros.errors import ConfigError
-from vla_ros.types import Array
-
-Vector3 = tuple[float, float, float]
-Quaternion = tuple[float, float, float, float]  # xyzw
+from vla_ros.types import Array, Quaternion, Vector3
 
 NAMES = {  # of each element the attribute that names a link, a joint or a material
     'parent': 'link',

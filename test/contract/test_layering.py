@@ -15,9 +15,9 @@ PACKAGE = ROOT / 'vla_ros'
 
 GROUND = {
     'types', 'errors', 'config', 'paths', 'status', 'obstacle', 'mark', 'statistics', 'rotation',
-    'action_space', 'kinematics',
+    'action_space', 'kinematics', 'urdf',
 }  # fmt: skip
-SPECS = GROUND | {'robot', 'spec', 'graph', 'fit'}
+SPECS = GROUND | {'composition', 'robot', 'spec', 'graph', 'fit'}
 CORES = {'actions', 'safety', 'drivers', 'sim', 'bags', 'models', 'policies'}
 
 # A room is a module or a folder right under vla_ros/; each may import itself and these.
@@ -35,7 +35,9 @@ MAY_IMPORT = {
     'action_space': {'errors', 'rotation'},
     'messages': {'types', 'errors', 'status', 'obstacle'},  # reads fields; needs no ROS for it
     'kinematics': GROUND,
-    'robot': GROUND,
+    'urdf': {'types', 'errors'},
+    'composition': GROUND,  # reads robots, but only their type is told to it by `robot`
+    'robot': GROUND | {'composition'},
     'spec': GROUND | {'robot'},
     'fit': GROUND | {'robot', 'spec'},
     'graph': GROUND | {'robot'},
@@ -76,7 +78,8 @@ LIBRARIES = {
     'launch_ros': set(),
 }
 PURE = {
-    'types', 'errors', 'statistics', 'rotation', 'action_space', 'robot', 'spec', 'fit', 'graph',
+    'types', 'errors', 'statistics', 'rotation', 'action_space', 'urdf', 'composition', 'robot', 'spec',
+    'fit', 'graph',
     'kinematics', 'actions', 'safety', 'drivers',
 }  # fmt: skip
 

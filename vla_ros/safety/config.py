@@ -10,7 +10,7 @@ from typing import Any
 
 from vla_ros import config, paths
 from vla_ros.errors import ConfigError, UnknownNameError
-from vla_ros.urdf import Vector3
+from vla_ros.types import Vector3
 
 STOPS = ('path', 'brake')  # decelerate along the plan; or straight, by the verified stop
 

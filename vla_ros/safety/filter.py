@@ -62,7 +62,7 @@ class SafetyFilter:
         self._measured: JointState | None = None  # newest one that is good
         self._started = False  # whether there was a first reset
         self._take(config)
-        self._restart(np.array(robot.home), limits.open)
+        self._restart(np.array(robot.home), robot.ready[robot.dof :])
         self._warm_up()
 
     def _warm_up(self) -> None:
