@@ -121,36 +121,67 @@ def camera_topics(robot: RobotSpec, camera: str) -> tuple[Topic, Topic]:
     )
 
 
+def controllers(robot: RobotSpec) -> tuple[tuple[str, str], ...]:
+    """Return name and type of what the controllers take: of each arm, then its gripper's own."""
+    found = []
+    for arm in robot.arms:
+        found.append((arm.driver.arm_topic, arm.driver.arm.type))
+        if arm.hand is not None:
+            found.append((arm.driver.gripper_topic, arm.hand.type))
+    return tuple(found)
+
+
 def controller_topics(robot: RobotSpec) -> tuple[Topic, ...]:
-    """Return the command topics of the controllers: of every arm, then of every gripper."""
-    kind = 'trajectory_msgs/msg/JointTrajectory'
-    arm = 'std_msgs/msg/Float64MultiArray' if robot.streams else kind
-    return (
-        *(Topic(a.driver.arm_topic, arm, COMMAND) for a in robot.arms),
-        *(Topic(a.driver.gripper_topic, kind, COMMAND) for a in robot.arms if a.gripper),
-    )
+    """Return those of the controllers' inputs that are topics."""
+    found = controllers(robot)
+    return tuple(Topic(name, kind, COMMAND) for name, kind in found if '/msg/' in kind)
+
+
+def controller_actions(robot: RobotSpec) -> tuple[tuple[str, str], ...]:
+    """Return those of the controllers' inputs that are actions."""
+    return tuple(found for found in controllers(robot) if '/action/' in found[1])
 
 
 def command_topics(robot: RobotSpec) -> tuple[Topic, ...]:
-    """Return where the safety filter sends the commands of every arm, then of every gripper."""
-    arms, grippers = split_topics(robot, controller_topics(robot))
-    if robot.streams:
-        arms = (Topic('vla/command', 'trajectory_msgs/msg/JointTrajectory', COMMAND),)
-    return (*arms, *grippers)
+    """Return where the safety filter sends commands: of each arm, then its gripper's own.
+
+    All are joint trajectories; the forwarder stands between where a controller takes another
+    kind of command.
+    """
+    found, kind = [], 'trajectory_msgs/msg/JointTrajectory'
+    for arm in robot.arms:
+        driver, hand = arm.driver, arm.hand
+        found.append('vla/command' if driver.streams else driver.arm_topic)
+        if hand is not None:
+            found.append('vla/gripper_command' if hand.forwarded else driver.gripper_topic)
+    return tuple(Topic(name, kind, COMMAND) for name in found)
 
 
-def split_topics(
-    robot: RobotSpec, topics: tuple[Topic, ...]
-) -> tuple[tuple[Topic, ...], tuple[Topic, ...]]:
-    """Return those of `controller_topics` or `command_topics` of the arms, and of the grippers."""
-    count = len(robot.arms)
-    return topics[:count], topics[count:]
+def forwarded_topics(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return those of the commands that the forwarder takes to a controller."""
+    direct = controller_topics(robot)
+    return tuple(topic for topic in command_topics(robot) if topic not in direct)
 
 
 def hold_topics(robot: RobotSpec) -> tuple[Topic, ...]:
     """Return where the forwarder says what it holds: nothing, while the stream runs."""
     kind = 'sensor_msgs/msg/JointState'
     return (Topic('vla/forwarder_hold', kind, COMMAND),) if robot.streams else ()
+
+
+def feedback_topics(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return where the forwarder hears of the joints: for velocities and for aborted goals."""
+    kinds = [arm.driver.arm for arm in robot.arms]
+    return (JOINT_STATES,) if any(k.velocity or '/action/' in k.type for k in kinds) else ()
+
+
+def last_resort_topics(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return where the safety filter itself says 0 once the forwarder is lost.
+
+    Only where the arm would run on at its last velocity; else nobody but the forwarder speaks
+    to that controller.
+    """
+    return controller_topics(robot)[:1] if robot.arms[0].driver.arm.runs_on else ()
 
 
 def enable_topics(robot: RobotSpec) -> tuple[Topic, ...]:
@@ -210,6 +241,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         ),
         publishes=(
             *command_topics(robot),
+            *last_resort_topics(robot),
             DRY_RUN_COMMAND,
             EXECUTION_STATE,
             SAFETY_STATUS,
@@ -223,8 +255,14 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         executable='forwarder_node',
         module='vla_ros.nodes.forwarder_node',
         parameters=('robot', 'safety'),
-        subscribes=command_topics(robot)[:1],
-        publishes=(*controller_topics(robot)[:1], *hold_topics(robot)),
+        subscribes=(
+            *forwarded_topics(robot),
+            *feedback_topics(robot),
+        ),
+        publishes=(
+            *(t for t in controller_topics(robot) if t not in command_topics(robot)),
+            *hold_topics(robot),
+        ),
         services=(FORWARDER_RESET_SERVICE,),
         nice=SAFETY_NICE,
     )
@@ -255,6 +293,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         subscribes=controller_topics(robot),
         publishes=(CLOCK, JOINT_STATES, *images, *infos, OBSTACLES, TASK_STATE, DIAGNOSTICS),
         services=(WORLD_SERVICE,),
+        actions=controller_actions(robot),
         nice=SIM_NICE,
         simulation_only=True,
     )
@@ -270,7 +309,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         wanted='markers',
     )
     arm = (sim,) if simulated else ()
-    driver = (forwarder,) if robot.streams else ()
+    driver = (forwarder,) if robot.forwarded else ()
     heard = (sim, *driver, safety, policy)
     named = {topic.name: topic for p in heard for topic in (*p.subscribes, *p.publishes)}
     recorder = Process(

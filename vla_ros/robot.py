@@ -95,32 +95,94 @@ class Camera:
             )
 
 
-KINDS = {  # controllers of the arm, and whether they take one position after another
-    'joint_trajectory_controller': False,  # trajectory_msgs/JointTrajectory
-    'forward_position_controller': True,  # std_msgs/Float64MultiArray, behind the forwarder
+MOST_GAIN = 20.0  # [1/s]; beyond, the delay of joint states makes a position loop swing
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of controller: what its topic or action takes."""
+
+    type: str  # of the topic or action
+    forwarded: bool = False  # it cannot play the stop of each command, or not take one a tick
+    velocity: bool = False  # it takes velocities, not positions
+    runs_on: bool = False  # its last command moves the arm for ever, should nobody speak any more
+    carries: bool = False  # it can take the gripper's joint beside those of the arm
+
+
+KINDS = {  # of the arm
+    'joint_trajectory_controller': Kind('trajectory_msgs/msg/JointTrajectory', carries=True),
+    'follow_joint_trajectory': Kind(
+        'control_msgs/action/FollowJointTrajectory', forwarded=True, carries=True
+    ),
+    'forward_position_controller': Kind(
+        'std_msgs/msg/Float64MultiArray', forwarded=True, carries=True
+    ),
+    'forward_velocity_controller': Kind(
+        'std_msgs/msg/Float64MultiArray', forwarded=True, velocity=True, runs_on=True
+    ),
+    'isaac': Kind('sensor_msgs/msg/JointState', forwarded=True, carries=True),
+    'moveit_servo': Kind('control_msgs/msg/JointJog', forwarded=True, velocity=True),
+}
+GRIPPERS = {  # None: the arm's controller takes the gripper's joint as well
+    'joint_trajectory_controller': Kind('trajectory_msgs/msg/JointTrajectory'),
+    'gripper_command': Kind('control_msgs/action/GripperCommand', forwarded=True),
+    'forward_position_controller': Kind('std_msgs/msg/Float64MultiArray', forwarded=True),
+    'arm': None,
 }
 
 
 @dataclass(frozen=True)
 class Driver:
-    """How commands reach the controllers; the gripper's is a joint trajectory controller."""
+    """How commands reach the controllers of an arm and of its gripper."""
 
-    kind: str  # a word of KINDS
-    arm_topic: str
-    gripper_topic: str = ''  # empty: there is no gripper
+    kind: str  # of the arm's controller, a word of KINDS
+    arm_topic: str  # or the name of the action
+    gripper_topic: str = ''  # likewise; empty where `gripper` is arm
+    gripper: str = 'joint_trajectory_controller'  # kind of its controller, a word of GRIPPERS
     stop: str | None = None  # service (std_srvs/Trigger) that is called once at level S4
-    late: float = 0.01  # [s] a streamed command may be late before the forwarder ends the stream
+    late: float = 0.01  # [s] a command may be late before the forwarder ends the stream
+    gain: float = 5.0  # [1/s] of the position loop around a controller that takes velocities
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UnknownNameError('kind', self.kind, KINDS, 'driver')
+        if self.gripper not in GRIPPERS:
+            raise UnknownNameError('gripper', self.gripper, GRIPPERS, 'driver')
+        if self.carries and not self.arm.carries:
+            able = ', '.join(name for name, kind in KINDS.items() if kind.carries)
+            raise ConfigError(
+                f'driver: gripper is arm, but {self.kind} takes no gripper joint; give the '
+                f'gripper a controller of its own, or the arm one of {able}.'
+            )
         if not self.late > 0.0:
             raise ConfigError(f'driver: late is {self.late} s, expected more than 0.')
+        if not 0.0 <= self.gain <= MOST_GAIN:
+            raise ConfigError(f'driver: gain is {self.gain} 1/s, expected 0 to {MOST_GAIN}.')
+
+    @property
+    def arm(self) -> Kind:
+        """What the arm's controller takes."""
+        return KINDS[self.kind]
+
+    @property
+    def hand(self) -> Kind | None:
+        """What the gripper's controller takes; None: the arm's controller drives it."""
+        return GRIPPERS[self.gripper]
+
+    @property
+    def carries(self) -> bool:
+        """Whether the arm's controller takes the gripper's joint as well."""
+        return self.hand is None
 
     @property
     def streams(self) -> bool:
-        """Whether the controller takes one position after another."""
-        return KINDS[self.kind]
+        """Whether the arm's commands go through the forwarder, one after another."""
+        return self.arm.forwarded
+
+    @property
+    def forwarded(self) -> bool:
+        """Whether there is anything that the forwarder does."""
+        return self.streams or (self.hand is not None and self.hand.forwarded)
 
 
 @dataclass(frozen=True)
@@ -152,8 +214,12 @@ class Arm:
                 f'{what}home has {len(self.home)} values, expected {len(self.joints)}, one for '
                 'each joint.'
             )
-        if self.gripper is not None and not self.driver.gripper_topic:
-            raise ConfigError(f'{what}driver lacks gripper_topic, where its gripper is commanded.')
+        topic, wanted = self.driver.gripper_topic, self.hand is not None
+        if bool(topic) != wanted:
+            raise ConfigError(
+                f"{what}driver: gripper is {self.driver.gripper} and gripper_topic is '{topic}'; "
+                'leave the topic out if gripper is arm or there is none, and give it if not.'
+            )
 
     @property
     def dof(self) -> int:
@@ -164,6 +230,27 @@ class Arm:
     def joint_names(self) -> tuple[str, ...]:
         """Names of the joints, in order, without the gripper's."""
         return tuple(joint.name for joint in self.joints)
+
+    @property
+    def carries(self) -> bool:
+        """Whether the arm's controller takes the joint of its gripper as well."""
+        return self.gripper is not None and self.driver.carries
+
+    @property
+    def hand(self) -> Kind | None:
+        """What the gripper's own controller takes; None: there is none."""
+        return None if self.gripper is None else self.driver.hand
+
+    @property
+    def commanded_joints(self) -> tuple[str, ...]:
+        """Names of the joints that the arm's controller takes, in order."""
+        carried = (self.gripper.joint,) if self.gripper is not None and self.carries else ()
+        return (*self.joint_names, *carried)
+
+    @property
+    def forwarded(self) -> bool:
+        """Whether there is anything that the forwarder does."""
+        return self.driver.streams or (self.hand is not None and self.hand.forwarded)
 
     def limits(self, what: str) -> Array:
         """Return one planning limit of every joint, shape (dof,)."""
@@ -198,10 +285,10 @@ class RobotSpec:
         called = [arm.name for arm in self.arms]
         if len(called) > 1 and ('' in called or len(set(called)) < len(called)):
             raise ConfigError(f'{what}: its arms are called {called}, expected different names.')
-        if len(self.arms) > 1 and any(arm.driver.streams for arm in self.arms):
+        if len(self.arms) > 1 and self.forwarded:
             raise ConfigError(
-                f'{what}: of several arms each needs a controller that takes trajectories; the '
-                'forwarder serves one arm.'
+                f'{what}: of several arms each needs controllers that take trajectories by topic; '
+                'the forwarder serves one arm.'
             )
         twice = sorted({n for n in self.joint_names if self.joint_names.count(n) > 1})
         if twice:
@@ -255,8 +342,13 @@ class RobotSpec:
 
     @property
     def streams(self) -> bool:
-        """Whether the controllers of the arms take one position after another."""
-        return self.arms[0].driver.streams
+        """Whether the commands of the arms go through the forwarder, one after another."""
+        return any(arm.driver.streams for arm in self.arms)
+
+    @property
+    def forwarded(self) -> bool:
+        """Whether there is anything that the forwarder does."""
+        return any(arm.forwarded for arm in self.arms)
 
     def columns(self, arm: Arm) -> slice:
         """Return where the joints of an arm stand among all."""
@@ -268,6 +360,26 @@ class RobotSpec:
         before = self.arms[: self.arms.index(arm)]
         mine = self.dof + sum(other.gripper is not None for other in before)
         return None if arm.gripper is None else mine
+
+    def every_column(self, arm: Arm) -> list[int]:
+        """Return the columns of an arm and of its gripper, the gripper's last."""
+        columns, grip = self.columns(arm), self.grip_column(arm)
+        return [*range(columns.start, columns.stop), *([] if grip is None else [grip])]
+
+    @property
+    def controlled(self) -> list[list[int]]:
+        """Columns of every controller's joints: of each arm, then of its gripper's own."""
+        found = []
+        for arm in self.arms:
+            columns = self.every_column(arm)
+            found.append(columns[: len(arm.commanded_joints)])
+            if arm.hand is not None:
+                found.append(columns[arm.dof :])
+        return found
+
+    def part(self, arm: Arm) -> RobotSpec:
+        """Return the robot with one of its arms alone, for what serves one arm at a time."""
+        return self if len(self.arms) == 1 else replace(self, arms=(arm,))
 
     def arm(self, name: str | None = None) -> Arm:
         """Return an arm by its name, or the only one.
@@ -307,6 +419,11 @@ class RobotSpec:
         if gripper is None:
             raise ConfigError(f'robot {self.name} has no gripper.')
         return gripper
+
+    @property
+    def commanded_joints(self) -> tuple[str, ...]:
+        """Names of the joints that the only arm's controller takes, in order."""
+        return self.arm().commanded_joints
 
     def limits(self, what: str) -> Array:
         """Return one planning limit of every arm joint, shape (dof,)."""

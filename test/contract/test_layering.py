@@ -78,9 +78,8 @@ LIBRARIES = {
     'launch_ros': set(),
 }
 PURE = {
-    'types', 'errors', 'statistics', 'rotation', 'action_space', 'urdf', 'composition', 'robot', 'spec',
-    'fit', 'graph',
-    'kinematics', 'actions', 'safety', 'drivers',
+    'types', 'errors', 'statistics', 'rotation', 'action_space', 'urdf', 'composition',
+    'robot', 'spec', 'fit', 'graph', 'kinematics', 'actions', 'safety', 'drivers',
 }  # fmt: skip
 
 

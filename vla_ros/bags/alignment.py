@@ -27,7 +27,7 @@ class Period(NamedTuple):
 class Commands:
     """What one controller was sent, in the order of the bag."""
 
-    columns: slice  # of its joints among the n
+    columns: Index  # (k,) of its joints among the n
     sent: Sequence[Trajectory]
     held: bool = False  # a gripper's, which is never between two points
 
@@ -201,8 +201,8 @@ class _Rows:
                 continue
             given = times >= sent[0].stamp - ROUNDING
             if one.held:
-                action[given, one.columns] = held(sent, times[given])
+                action[np.ix_(given, one.columns)] = held(sent, times[given])
             else:
                 begin = self.measured(np.array([sent[0].stamp]))[0, one.columns]
-                action[given, one.columns] = reference(sent, begin, times[given])
+                action[np.ix_(given, one.columns)] = reference(sent, begin, times[given])
         return action

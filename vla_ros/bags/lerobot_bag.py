@@ -121,11 +121,7 @@ def write_bag(
         for name in data.cameras
     ]
     pictures = {name: data.pictures(episode, name) for name in data.cameras}
-    arms, grips = graph.split_topics(robot, graph.command_topics(robot))
-    controllers = [
-        *((topic, robot.columns(arm)) for topic, arm in zip(arms, robot.arms)),
-        *((topic, slice(k, k + 1)) for k, topic in enumerate(grips, robot.dof)),
-    ]
+    controllers = list(zip(graph.command_topics(robot), robot.controlled))
     make = _Messages()
     with BagWriter(folder, metadata) as writer:
 
@@ -140,7 +136,8 @@ def write_bag(
                 put(topic, stamp, make.picture(stamp, frame, next(pictures[name])))
             put(graph.JOINT_STATES, stamp, make.joint_state(stamp, names, state[row], speed[row]))
             for topic, mine in controllers:
-                put(topic, stamp, make.trajectory(stamp, names[mine], action[row, mine]))
+                joints = tuple(names[k] for k in mine)
+                put(topic, stamp, make.trajectory(stamp, joints, action[row, mine]))
             told(row + 1)
         put(graph.INSTRUCTION, stamps[-1], make.text(''))
         return writer.counts

@@ -71,7 +71,7 @@ class BagSource:
             )
         positions = np.array(found.positions)
         check_units(positions, robot, f"'{joints}' in {bag.path}")
-        columns = _columns(robot)
+        columns = robot.controlled
         wanted = _commanded(found, columns, positions[0])
         check_units(wanted, robot, f'the commands in {bag.path}')
         stamped = _Clock(found.logged, found.stamps)
@@ -81,7 +81,9 @@ class BagSource:
             positions=positions,
             grippers=len(robot.grippers),
             commands=tuple(
-                Commands(mine, tuple(stamped.command(*s) for s in sent), mine.start >= robot.dof)
+                Commands(
+                    np.array(mine), tuple(stamped.command(*s) for s in sent), mine[0] >= robot.dof
+                )
                 for mine, sent in zip(columns, found.commands)
             ),
             tasks=_tasks(found, stamped),
@@ -192,12 +194,17 @@ def _readers(bag: Bag, robot: RobotSpec, found: _Found) -> dict[str, Reader]:
         bag.name(graph.INSTRUCTION): instruction,
         bag.name(graph.POLICY_STATUS): status,
     }
-    found.commands = [[] for _ in _columns(robot)]
-    topics = zip(graph.command_topics(robot), graph.controller_topics(robot))
-    for columns, into, pair in zip(_columns(robot), found.commands, topics):
-        topic = _first_there(bag, *pair)
+    found.commands = [[] for _ in robot.controlled]
+    heard = graph.command_topics(robot)
+    direct = [  # where a controller takes the same as it comes from the filter, or as values
+        next((t for t in graph.controller_topics(robot) if t.name == name), None)
+        for name, _ in graph.controllers(robot)
+    ]
+    for columns, into, topics in zip(robot.controlled, found.commands, zip(heard, direct)):
+        topic = _first_there(bag, *(t for t in topics if t is not None))
         if topic:
-            table[topic] = commands(into, robot.joint_names[columns])
+            names = tuple(robot.joint_names[k] for k in columns)
+            table[topic] = commands(into, names)
     return {topic: reader for topic, reader in table.items() if topic in bag.topics}
 
 
@@ -257,13 +264,7 @@ def _tasks(found: _Found, clock: _Clock) -> list[tuple[Period, str]] | None:
     return [(period, text.strip()) for period, text in periods if text.strip()]
 
 
-def _columns(robot: RobotSpec) -> list[slice]:
-    """Return the joints of each controller among all, in the order of its topics."""
-    arms = [robot.columns(arm) for arm in robot.arms]
-    return [*arms, *(slice(k, k + 1) for k in range(robot.dof, len(robot.joint_names)))]
-
-
-def _commanded(found: _Found, columns: Sequence[slice], still: Array) -> Array:
+def _commanded(found: _Found, columns: Sequence[Sequence[int]], still: Array) -> Array:
     """Return the first point of every command (K, n); what it does not command is at `still`."""
     rows = []
     for mine, sent in zip(columns, found.commands):

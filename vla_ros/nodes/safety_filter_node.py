@@ -20,10 +20,11 @@ from rclpy.publisher import Publisher
 
 from vla_ros import graph, paths
 from vla_ros.errors import JointNamesError, ShapeError, VlaError
+from vla_ros.nodes.arm_sender import ArmSender
 from vla_ros.nodes.control import Control
 from vla_ros.nodes.driver_stop import DriverStop
 from vla_ros.nodes.pace import Pace
-from vla_ros.robot import Gripper, load_robot
+from vla_ros.robot import load_robot
 from vla_ros.ros import convert
 from vla_ros.ros.node import Node, run
 from vla_ros.ros.parameters import declare, declare_number, on_change
@@ -68,18 +69,12 @@ class SafetyFilterNode(Node):
         self._control.put_world(self._worlds.world)
         self._would_be = convert.CommandWriter(robot.joint_names, slice(None))
         self._would_be_out = self.advertise(graph.DRY_RUN_COMMAND)
-        self._arms: list[tuple[convert.CommandWriter, Publisher]] = []
-        self._grippers: list[tuple[Gripper, Publisher]] = []
+        self._arms: list[ArmSender] = []
+        self._last_resort: Publisher | None = None
         if not self._dry_run:  # else not even `ros2 topic info` shows a publisher
-            arms, grippers = graph.split_topics(robot, graph.command_topics(robot))
-            self._arms = [
-                (convert.CommandWriter(arm.joint_names, robot.columns(arm)), self.advertise(topic))
-                for arm, topic in zip(robot.arms, arms)
-            ]
-            self._grippers = [
-                (gripper, self.advertise(topic))
-                for gripper, topic in zip(robot.grippers, grippers)
-            ]
+            self._arms = [ArmSender(self, robot, arm) for arm in robot.arms]
+            resort = (self.advertise(t) for t in graph.last_resort_topics(robot))
+            self._last_resort = next(resort, None)
         self._execution_out = self.advertise(graph.EXECUTION_STATE)
         self._status_out = self.advertise(graph.SAFETY_STATUS)
         self._diagnostics_out = self.advertise(graph.DIAGNOSTICS)
@@ -103,6 +98,8 @@ class SafetyFilterNode(Node):
         """Start the control loop; the arm holds until a trajectory comes."""
         self._control.start()
         self._sent: dict[str, Any] = {}
+        for arm in self._arms:
+            arm.begin(self._config.period)
         self._counts = dict.fromkeys(Level, 0)
         self._refusals = self._control.refusals
         rate = 1.0 / self._config.period
@@ -137,13 +134,15 @@ class SafetyFilterNode(Node):
         self._forget_changes()
         for publisher in (
             self._would_be_out,
-            *(publisher for _, publisher in self._arms),
-            *(publisher for _, publisher in self._grippers),
+            self._last_resort,
             self._execution_out,
             self._status_out,
             self._diagnostics_out,
         ):
-            self.destroy_publisher(publisher)
+            if publisher is not None:
+                self.destroy_publisher(publisher)
+        for arm in self._arms:
+            arm.close()
         *subscriptions, service = self._ends
         for subscription in subscriptions:
             self.destroy_subscription(subscription)
@@ -182,6 +181,8 @@ class SafetyFilterNode(Node):
         spent = time.perf_counter() - began
         if result.command is not None and not self._control.silent:
             self._send(result.command)
+        if self._last_resort is not None and self._control.alone:
+            self._last_resort.publish(convert.positions_to_msg(np.zeros(self._robot.dof)))
         driver = self._driver_stop.judge(result.level)
         ticks = self._pace.ticks
         self._counts[result.level] += 1
@@ -200,16 +201,9 @@ class SafetyFilterNode(Node):
         if self._dry_run:
             self._would_be_out.publish(self._would_be.write(command))
             return
-        for writer, publisher in self._arms:
-            publisher.publish(writer.write(command))
-        goals = command.positions[0, self._robot.dof :]
-        for (gripper, publisher), goal in zip(self._grippers, goals.tolist()):
-            repeats = self._pace.ticks % self._gripper_every == 0
-            if goal != self._sent.get(gripper.joint) or repeats:
-                self._sent[gripper.joint] = goal
-                stroke = abs(gripper.open - gripper.closed) / gripper.velocity
-                target = Trajectory(0.0, np.array([stroke]), np.array([[goal]]))  # 0: at once
-                publisher.publish(convert.trajectory_to_msg(target, (gripper.joint,)))
+        again = self._pace.ticks % self._gripper_every == 0
+        for arm in self._arms:
+            arm.send(command, again)
 
     def _status(self, now: float, result: SafetyResult, spent: float, driver: str) -> SafetyStatus:
         counts = self._counts

@@ -7,7 +7,6 @@ the instant it describes, and `/clock` carries the same time, so that the other 
 
 from __future__ import annotations
 
-from functools import partial
 import os
 import threading
 import time
@@ -18,6 +17,7 @@ from rclpy.publisher import Publisher
 from vla_ros import graph, paths
 from vla_ros.errors import SimulationError, UnknownNameError, VlaError
 from vla_ros.evaluation.suite import load_suite
+from vla_ros.nodes.controllers import Controllers
 from vla_ros.nodes.pace import Pace
 from vla_ros.nodes.simulation import Simulation
 from vla_ros.robot import Camera, load_robot
@@ -63,17 +63,8 @@ class SimNode(Node):
         for camera in robot.cameras:
             image, info = graph.camera_topics(robot, camera.name)
             self._cameras.append((camera, self.advertise(image), self.advertise(info)))
-        arms, grippers = graph.split_topics(robot, graph.controller_topics(robot))
-        takes = [partial(self._on_arm, number=k) for k in range(len(arms))]
-        self._inputs = [
-            *(
-                self.listen(topic, self._on_stream if robot.streams else take)
-                for topic, take in zip(arms, takes)
-            ),
-            *(self.listen(t, partial(self._on_gripper, number=k)) for k, t in enumerate(grippers)),
-            self.serve(graph.WORLD_SERVICE, self._on_reset),
-        ]
-        self._dropped = 0  # commands that a controller could not use
+        self._controllers = [Controllers(self, arm, self._lock) for arm in self._sim.arms]
+        self._served = self.serve(graph.WORLD_SERVICE, self._on_reset)
 
     def activate(self) -> None:
         """Start the physics and the cameras."""
@@ -127,10 +118,9 @@ class SimNode(Node):
         for _, image, info in self._cameras:
             self.destroy_publisher(image)
             self.destroy_publisher(info)
-        *subscriptions, service = self._inputs
-        for subscription in subscriptions:
-            self.destroy_subscription(subscription)
-        self.destroy_service(service)
+        for controllers in self._controllers:
+            controllers.close()
+        self.destroy_service(self._served)
 
     # --- the physics thread ---
 
@@ -167,34 +157,6 @@ class SimNode(Node):
 
     # --- the executor thread ---
 
-    def _on_arm(self, msg: Any, number: int) -> None:
-        names = self._robot.arms[number].joint_names
-        self._take(msg, names, partial(self._sim.command_arm, arm=number))
-
-    def _on_stream(self, msg: Any) -> None:
-        try:
-            with self._lock:
-                self._sim.stream_arm(convert.positions_from_msg(msg))
-        except VlaError as error:
-            self._drop(error)
-
-    def _on_gripper(self, msg: Any, number: int) -> None:
-        names = (self._robot.grippers[number].joint,)
-        self._take(msg, names, partial(self._sim.command_gripper, gripper=number))
-
-    def _take(self, msg: Any, names: tuple[str, ...], command: Any) -> None:
-        """Give a controller its command; as real ones do, it drops what it cannot use."""
-        try:
-            trajectory = convert.trajectory_from_msg(msg, names)
-            with self._lock:
-                command(trajectory, self.now())
-        except VlaError as error:
-            self._drop(error)
-
-    def _drop(self, error: VlaError) -> None:
-        self._dropped += 1
-        self.get_logger().error(str(error), throttle_duration_sec=1.0)
-
     def _on_task(self) -> None:
         elapsed, self._judged = time.monotonic() - self._judged, time.monotonic()
         with self._lock:
@@ -210,7 +172,7 @@ class SimNode(Node):
             'ticks': physics.ticks,
             'missed_ticks': physics.missed,
             'longest_gap_s': physics.longest_gap,
-            'dropped_commands': self._dropped,
+            'dropped_commands': sum(c.dropped for c in self._controllers),
         }
         report = convert.diagnostics_to_msg(
             self.now(), self.get_name(), 0, 'the world runs', values.items()

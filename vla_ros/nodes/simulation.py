@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_ros.drivers.follower import PositionFollower, TrajectoryFollower
+from vla_ros.nodes.sim_arm import SimArm
 from vla_ros.robot import RobotSpec
 from vla_ros.sim.experts import STEP
 from vla_ros.sim.layout import REST_HEIGHT
@@ -14,7 +14,7 @@ from vla_ros.sim.scene import TIMESTEP
 from vla_ros.sim.tabletop import Tabletop
 from vla_ros.sim.tasks import Episode, sample_episode, SceneState, succeeded, surface_distance
 from vla_ros.status import TaskStatus
-from vla_ros.types import Array, JointState, Trajectory
+from vla_ros.types import JointState
 
 LONGEST_STEP = 0.05  # [s] a stall of the machine is not simulated beyond this
 SUCCESS_HOLD = 0.3  # [s] the predicate must hold this long
@@ -23,7 +23,10 @@ LIFTED = 0.02  # [m] of the target above its rest
 
 
 class Simulation:
-    """A table-top world whose arms and grippers follow commands by time. Not thread-safe."""
+    """A table-top world whose arms and grippers are driven by doubles of their controllers.
+
+    Not thread-safe.
+    """
 
     def __init__(self, robot: RobotSpec, urdf: Path, suite: str) -> None:
         """Compile the world.
@@ -36,54 +39,23 @@ class Simulation:
         self.robot = robot
         self.suite = suite
         self.tabletop = Tabletop(robot, urdf)
-        follower = PositionFollower if robot.streams else TrajectoryFollower
-        self._arms: list[PositionFollower | TrajectoryFollower] = [
-            follower(np.array(arm.home)) for arm in robot.arms
-        ]
-        self._grippers = robot.ready[robot.dof :]  # (g,) [m] where they are told to be
+        self.arms = [SimArm(robot, arm, self.tabletop.world) for arm in robot.arms]
         self._owed = 0.0  # [s] simulated time still due
         self._elapsed = 0.0  # [s] simulated since the reset
         self._succeeding = 0.0  # [s] the predicate has held
 
     def reset(self, task: str, seed: int) -> Episode:
-        """Lay the table for a task's seeded episode, the arm at home.
+        """Lay the table for a task's seeded episode, the arms at home.
 
         Raises:
             UnknownNameError: There is no such task.
         """
         episode = sample_episode(task, seed)
         self.tabletop.reset(episode)
-        for arm, follower in zip(self.robot.arms, self._arms):
-            follower.hold(np.array(arm.home))
-        self._grippers = self.robot.ready[self.robot.dof :]
+        for arm in self.arms:
+            arm.reset()
         self._owed = self._elapsed = self._succeeding = 0.0
         return episode
-
-    def command_arm(self, trajectory: Trajectory, now: float, arm: int = 0) -> None:
-        """Give the controller of an arm, by its number, a trajectory, at time `now` [s].
-
-        Raises:
-            ShapeError: The controller cannot use it.
-        """
-        follower = self._arms[arm]
-        assert isinstance(follower, TrajectoryFollower), 'this driver streams'
-        follower.accept(trajectory, now)
-
-    def stream_arm(self, positions: Array) -> None:
-        """Give the arm's controller its next position (dof,) [rad], where the driver streams.
-
-        Raises:
-            ShapeError: The controller cannot use it.
-        """
-        (follower,) = self._arms
-        assert isinstance(follower, PositionFollower), 'this driver takes trajectories'
-        follower.accept(positions)
-
-    def command_gripper(self, trajectory: Trajectory, now: float, gripper: int = 0) -> None:
-        """Give a gripper's controller a trajectory; it goes to the last point at its speed."""
-        target = float(trajectory.positions[-1, 0]) if len(trajectory.positions) else np.nan
-        if np.isfinite(target):
-            self._grippers[gripper] = target
 
     def advance(self, now: float, elapsed: float) -> JointState:
         """Let the world move for `elapsed` [s] and return the joints, stamped `now`.
@@ -100,8 +72,8 @@ class Simulation:
             seconds = steps * TIMESTEP
             self._owed -= seconds
             self._elapsed += seconds
-            places = np.concatenate([arm.sample(now)[0] for arm in self._arms])
-            world.set_command(places, self._grippers, over=seconds)
+            places, grips = zip(*(arm.target(now) for arm in self.arms))
+            world.set_command(np.concatenate(places), np.concatenate(grips), over=seconds)
             world.step(seconds)
         measured = world.joint_state()
         return JointState(now, measured.position, measured.velocity)

@@ -121,7 +121,7 @@ def test_commands_are_the_action_from_the_first_on():
     joints = np.arange(0.0, 5.0, 0.01)
     arm = [Trajectory(s, [0.02], [[s + 0.02, -s - 0.02]]) for s in np.arange(2.0, 5.0, 0.02)]
     grip = [Trajectory(2.5, [0.5], [[0.3]])]
-    sent = Commands(slice(0, 2), arm), Commands(slice(2, 3), grip, held=True)
+    sent = Commands(np.arange(2), arm), Commands(np.array([2]), grip, held=True)
     (episode,) = align(
         tracks(np.arange(0.0, 5.0, 0.1), joints, commands=sent), Settings(), 'go'
     ).episodes

@@ -86,7 +86,9 @@ def _topics(robot: RobotSpec) -> list[graph.Topic]:
 
 
 def _gripper_topics(robot: RobotSpec) -> tuple[graph.Topic, ...]:
-    return graph.split_topics(robot, graph.controller_topics(robot))[1]
+    """Return where the grippers are told where to go, by those that have a topic of their own."""
+    pairs = zip(graph.command_topics(robot), robot.controlled)
+    return tuple(topic for topic, columns in pairs if columns[0] >= robot.dof)
 
 
 def _seed(bag: Bag) -> int | None:
