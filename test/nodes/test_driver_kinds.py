@@ -73,3 +73,19 @@ def test_a_killed_forwarder_leaves_an_arm_that_stops(cell):
     assert cell.place() == pytest.approx(held, abs=5e-3)
     cell.reset()
     cell.move(0.4)
+
+
+def test_a_controller_that_gives_up_is_believed_and_named(cell):
+    """The world is set anew under a moving arm: the controller finds itself far off its path."""
+    if '/action/' not in cell.robot.driver.arm.type:
+        pytest.skip('this controller never says what it does')
+    cell.ready()
+    cell.move(0.8)
+    cell.until(lambda: abs(cell.place()) > 0.4, 'an arm far from home')
+    cell.client.reset_world('', 'reach', 1)
+    told = 'PATH_TOLERANCE_VIOLATED'
+    cell.until(lambda: any(told in line for line in cell.lines), 'the result of the goal')
+    cell.until(lambda: cell.client.safety.latched, 'the fault')
+    cell.until(lambda: cell.speed() < RESTING, 'rest')
+    cell.reset()
+    cell.move(0.4)
