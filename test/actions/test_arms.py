@@ -70,7 +70,7 @@ def test_a_policy_of_a_pair_fits_the_pair_and_no_single_arm(name):
 
 @pytest.mark.parametrize('name', ['left', 'right'])
 def test_one_arm_of_two_does_what_it_would_do_alone(name):
-    """Tool deltas in the base frame do not depend on where the base is: the joints are the same."""
+    """Tool deltas do not depend on where a level base stands: the joints are the same."""
     arm, joints = PAIR.arm(name), seen(3)
     columns = PAIR.every_column(arm)
     rng = np.random.default_rng(1)
@@ -136,7 +136,8 @@ def test_an_arm_that_no_slice_moves_is_told():
 
 def test_an_arm_without_a_gripper_takes_joints_and_refuses_a_gripper_slice():
     joints = seen(robot=BARE)
-    codec = Codec(BARE, BARE.urdf_path, spec(delta(), state=(StateSlice('joint_position', 'rad'),)))
+    state = (StateSlice('joint_position', 'rad'),)
+    codec = Codec(BARE, BARE.urdf_path, spec(delta(), state=state))
     np.testing.assert_array_equal(codec.state(joints), joints.position)
     path = codec.decode(ActionChunk(1.0, np.full((8, 6), 1e-3), SPEC.step), joints).positions
     assert path.shape == (8, 7)

@@ -55,7 +55,9 @@ def test_the_pick_succeeds_and_every_command_is_inside_the_limits(
     finally:
         rollout.close()
     assert outcome.success and not outcome.collision, outcome
-    late = robot.driver.kind == 'follow_joint_trajectory'  # so the filter waits for its first steps
+    late = (
+        robot.driver.kind == 'follow_joint_trajectory'
+    )  # so the filter waits for its first steps
     assert driven.reasons <= ({'no_plan', 'arm_stays'} if late else {'no_plan'})
     chain, period = driven.chain, driven.config.period
     reached, wanted = np.array(driven.reached), np.array(driven.references)
@@ -75,8 +77,6 @@ def test_the_pick_succeeds_and_every_command_is_inside_the_limits(
         speeds = values if closed else np.diff(values, axis=0) / period
         assert (np.abs(speeds) <= SPEED + SLACK).all()
     if robot.driver.carries:
-        grips = np.array(
-            [t.positions[0, 7] for t in chain.goals] or [v[7] for _, v in chain.sent]
-        )
+        grips = np.array([t.positions[0, 7] for t in chain.goals] or [v[7] for _, v in chain.sent])
         assert np.ptp(grips) > 0.01, 'the gripper moved'
         assert np.abs(np.diff(grips)).max() <= robot.gripper.velocity * period + SLACK

@@ -37,7 +37,7 @@ def run(sim: Simulation, now: float, seconds: float):
 
 def test_the_arm_follows_a_trajectory_by_time(sim):
     goal = HOME + [0.2, 0, 0, 0, 0, 0, -0.2]
-    sim.command_arm(Trajectory(10.0, [1.0], goal[None], np.zeros((1, 7))), 10.0)
+    sim.arms[0].command_arm(Trajectory(10.0, [1.0], goal[None], np.zeros((1, 7))), 10.0)
     now, middle = run(sim, 10.0, 0.5)
     assert middle.position[0] == pytest.approx(0.1, abs=0.01)
     now, end = run(sim, now, 0.8)
@@ -56,7 +56,7 @@ def test_silence_plays_the_tail_and_stops(sim):
         velocities = np.zeros((2, 7))
         velocities[0, 0] = speed
         command = Trajectory(now, [DT, DT + stop], [first, last], velocities)
-        sim.command_arm(command, now)
+        sim.arms[0].command_arm(command, now)
         now, state = run(sim, now, DT)
     assert state.velocity[0] > 0.4
     now, state = run(sim, now, 0.3)
@@ -64,11 +64,11 @@ def test_silence_plays_the_tail_and_stops(sim):
     assert state.position[0] == pytest.approx(speed * (now - 0.3 - start) + 0.03, abs=5e-3)
 
 
-def test_the_gripper_goes_to_the_last_point(sim):
-    sim.command_gripper(Trajectory(0.0, [0.4], [[0.01]]), 0.0)
+def test_the_gripper_goes_where_it_is_told(sim):
+    sim.arms[0].command_gripper(0.01, 0.0)
     _, state = run(sim, 0.0, 0.6)
     assert state.position[-1] == pytest.approx(0.01, abs=1e-3)
-    sim.command_gripper(Trajectory(0.0, [0.4], [[np.nan]]), 0.0)
+    sim.arms[0].command_gripper(np.nan, 0.0)
     _, state = run(sim, 0.6, 0.1)
     assert state.position[-1] == pytest.approx(0.01, abs=1e-3)
 

@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_ros import graph, messages
-from vla_ros.bags.alignment import Commands, Episode, Period, Tracks
+from vla_ros.bags.alignment import Commands, Episode, Index, Period, Tracks
 from vla_ros.bags.interventions import interventions
 from vla_ros.bags.reader import Bag, Recorded
 from vla_ros.bags.units import check_units
 from vla_ros.errors import BagError, VlaError
-from vla_ros.robot import RobotSpec, TRANSPORTS
+from vla_ros.robot import Arm, RobotSpec, TRANSPORTS
 from vla_ros.types import Array, Image, Trajectory
 
 Told = Callable[[float], None]  # is given the log time that reading has come to [s]
+
+
+Sent = list[tuple[float, Trajectory]]  # commands with their log times [s]
 
 
 @dataclass
@@ -29,8 +32,8 @@ class _Found:
     logged: list[float] = field(default_factory=list)  # [s] log time of each joint state
     stamps: list[float] = field(default_factory=list)  # [s] its own
     positions: list[Array] = field(default_factory=list)
-    # of each controller, by the topics' order in graph.py: commands with their log times [s]
-    commands: list[list[tuple[float, Trajectory]]] = field(default_factory=list)
+    arms: list[Sent] = field(default_factory=list)
+    grippers: list[Sent] = field(default_factory=list)
     said: list[tuple[float, str]] = field(default_factory=list)  # log time [s], instruction
     reported: list[tuple[float, int, str]] = field(default_factory=list)  # stamp, id, instruction
     shapes: dict[str, tuple[int, int]] = field(default_factory=dict)  # camera -> (H, W)
@@ -71,8 +74,10 @@ class BagSource:
             )
         positions = np.array(found.positions)
         check_units(positions, robot, f"'{joints}' in {bag.path}")
-        columns = robot.controlled
-        wanted = _commanded(found, columns, positions[0])
+        arms = [np.arange(robot.dof)[robot.columns(arm)] for arm in robot.arms]
+        grips = [np.array([k]) for k in range(robot.dof, len(robot.joint_names))]
+        sent = list(zip([*arms, *grips], [*found.arms, *found.grippers]))
+        wanted = _commanded(sent, positions[0])
         check_units(wanted, robot, f'the commands in {bag.path}')
         stamped = _Clock(found.logged, found.stamps)
         self.tracks = Tracks(
@@ -81,10 +86,8 @@ class BagSource:
             positions=positions,
             grippers=len(robot.grippers),
             commands=tuple(
-                Commands(
-                    np.array(mine), tuple(stamped.command(*s) for s in sent), mine[0] >= robot.dof
-                )
-                for mine, sent in zip(columns, found.commands)
+                Commands(mine, tuple(stamped.command(*c) for c in of), bool(mine[0] >= robot.dof))
+                for mine, of in sent
             ),
             tasks=_tasks(found, stamped),
             interventions=tuple(Period(s.start, s.end) for s in interventions(bag)),
@@ -130,7 +133,11 @@ class BagSource:
                 yield name, last[name]
 
     def _read(self, robot: RobotSpec, told: Told) -> _Found:
-        found = _Found({name: [] for name in self._topics})
+        found = _Found(
+            {name: [] for name in self._topics},
+            arms=[[] for _ in robot.arms],
+            grippers=[[] for _ in robot.grippers],
+        )
         readers = _readers(self._bag, robot, found)
         readers.update(
             (topic, _picture_reader(found, name)) for name, topic in self._topics.items()
@@ -149,6 +156,7 @@ class BagSource:
 
 
 Reader = Callable[[Recorded, Any], None]
+Part = tuple[Sent, slice]  # where commands go, and which columns
 
 
 def _picture_reader(found: _Found, name: str) -> Reader:
@@ -171,13 +179,15 @@ def _readers(bag: Bag, robot: RobotSpec, found: _Found) -> dict[str, Reader]:
         found.stamps.append(messages.stamp_from_msg(message))
         found.logged.append(recorded.time)
 
-    def commands(into: list[tuple[float, Trajectory]], names: tuple[str, ...]) -> Reader:
+    def commands(names: tuple[str, ...], *into: Part) -> Reader:
         def read(recorded: Recorded, message: Any) -> None:
             if recorded.type == 'std_msgs/msg/Float64MultiArray':
                 position = messages.positions_from_msg(message).reshape(1, len(names))
-                into.append((recorded.time, Trajectory(0.0, np.zeros(1), position)))
+                command = Trajectory(0.0, np.zeros(1), position)
             else:
-                into.append((recorded.time, messages.trajectory_from_msg(message, names)))
+                command = messages.trajectory_from_msg(message, names)
+            for commanded, part in into:
+                commanded.append((recorded.time, _columns(command, part)))
 
         return read
 
@@ -194,18 +204,30 @@ def _readers(bag: Bag, robot: RobotSpec, found: _Found) -> dict[str, Reader]:
         bag.name(graph.INSTRUCTION): instruction,
         bag.name(graph.POLICY_STATUS): status,
     }
-    found.commands = [[] for _ in robot.controlled]
-    heard = graph.command_topics(robot)
-    direct = [  # where a controller takes the same as it comes from the filter, or as values
-        next((t for t in graph.controller_topics(robot) if t.name == name), None)
-        for name, _ in graph.controllers(robot)
-    ]
-    for columns, into, topics in zip(robot.controlled, found.commands, zip(heard, direct)):
-        topic = _first_there(bag, *(t for t in topics if t is not None))
-        if topic:
-            names = tuple(robot.joint_names[k] for k in columns)
-            table[topic] = commands(into, names)
+    for k, arm in enumerate(robot.arms):
+        part, column = robot.part(arm), robot.grip_column(arm)
+        topic, *hand = graph.command_topics(part)
+        positions = graph.controller_topics(part)[:1] if _takes_positions(arm) else ()
+        command, grip = _first_there(bag, topic, *positions), _first_there(bag, *hand)
+        into = None if column is None else found.grippers[column - robot.dof]
+        if command:
+            carried = ((into, slice(arm.dof, None)),) if into is not None and arm.carries else ()
+            own = (found.arms[k], slice(0, arm.dof))
+            table[command] = commands(arm.commanded_joints, own, *carried)
+        if grip and into is not None and arm.gripper is not None:
+            table[grip] = commands((arm.gripper.joint,), (into, slice(0, 1)))
     return {topic: reader for topic, reader in table.items() if topic in bag.topics}
+
+
+def _columns(command: Trajectory, part: slice) -> Trajectory:
+    speeds = None if command.velocities is None else command.velocities[:, part]
+    return Trajectory(command.stamp, command.times, command.positions[:, part], speeds)
+
+
+def _takes_positions(arm: Arm) -> bool:
+    """Whether what the arm's controller gets is an array of positions."""
+    kind = arm.driver.arm
+    return kind.type == 'std_msgs/msg/Float64MultiArray' and not kind.velocity
 
 
 def _first_there(bag: Bag, *topics: graph.Topic) -> str:
@@ -264,11 +286,11 @@ def _tasks(found: _Found, clock: _Clock) -> list[tuple[Period, str]] | None:
     return [(period, text.strip()) for period, text in periods if text.strip()]
 
 
-def _commanded(found: _Found, columns: Sequence[Sequence[int]], still: Array) -> Array:
+def _commanded(sent: Sequence[tuple[Index, Sent]], still: Array) -> Array:
     """Return the first point of every command (K, n); what it does not command is at `still`."""
     rows = []
-    for mine, sent in zip(columns, found.commands):
-        for _, command in sent:
+    for mine, commands in sent:
+        for _, command in commands:
             if len(command.times):
                 rows.append(still.copy())
                 rows[-1][mine] = command.positions[0]

@@ -86,9 +86,9 @@ def _topics(robot: RobotSpec) -> list[graph.Topic]:
 
 
 def _gripper_topics(robot: RobotSpec) -> tuple[graph.Topic, ...]:
-    """Return where the grippers are told where to go, by those that have a topic of their own."""
-    pairs = zip(graph.command_topics(robot), robot.controlled)
-    return tuple(topic for topic, columns in pairs if columns[0] >= robot.dof)
+    """Return where each gripper is told where to go, on its own topic or with its arm."""
+    grips = (robot.part(arm) for arm in robot.arms if arm.gripper is not None)
+    return tuple(graph.command_topics(part)[-1] for part in grips)
 
 
 def _seed(bag: Bag) -> int | None:
@@ -213,9 +213,13 @@ class _Said:
         self._origins[_key(stamp_from_msg(msg))] = provenance_from_msg(msg)
 
     def _gripper(self, number: int, time: float, msg: Any) -> None:
-        goal = trajectory_from_msg(msg, (self._robot.grippers[number].joint,))
+        arm = [arm for arm in self._robot.arms if arm.gripper is not None][number]
+        assert arm.gripper is not None
+        # Where the arm's controller carries it, it is a column of the arm's command.
+        names = arm.commanded_joints if arm.carries else (arm.gripper.joint,)
+        goal = trajectory_from_msg(msg, names)
         if len(goal.times):
-            self.grips[number].append((time, float(goal.positions[-1, 0])))
+            self.grips[number].append((time, float(goal.positions[-1, -1])))
 
 
 def _key(stamp: float) -> int:
