@@ -37,7 +37,7 @@ def drive(safety: SafetyFilter, way: Trajectory, ticks: int):
     n, grippers = len(robot.joint_names), len(robot.grippers)
     place = robot.ready
     safety.reset(place)
-    plan = Plan(n, grippers, accel=robot.limits('acceleration'))
+    plan = Plan(n, grippers, lasting=True, accel=robot.limits('acceleration'))
     plan.reset(100.0)
     assert plan.accept(replace(way, stamp=100.0 + DT), 100.0 + DT, place).ok
     for k in range(ticks):
