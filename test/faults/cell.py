@@ -63,7 +63,7 @@ class Cell:
         self.truth: deque[JointState] = deque(maxlen=400)  # 2 s
         self.heard: deque[tuple[str, int]] = deque(maxlen=4000)  # reason, level of every status
         self.reasons: set[str] = set()  # every one that was heard in a row
-        self.sent: Trajectory | None = None  # newest command
+        self.sent: Trajectory | None = None  # what was ahead in the newest command
         self.wrong: list[str] = []  # what no command and no motion may ever be
         self.late = False  # the arm's own process has been late since this was cleared
         self.refused = 0  # trajectories, as the diagnostics count them
@@ -429,8 +429,13 @@ class Cell:
 
     def _on_command(self, message: Message) -> None:
         command = convert.trajectory_from_msg(message, ROBOT.arm_joints)
-        self.sent = command
         v = command.velocities
+        # References that are due already lead a command; a stop begins with what is ahead.
+        ahead = command.times > (self.now - command.stamp if self.truth else 0.0)
+        ahead[-2:] = True
+        self.sent = Trajectory(
+            command.stamp, command.times[ahead], command.positions[ahead], v[ahead]
+        )
         finite = np.isfinite(command.positions).all() and np.isfinite(v).all()
         if not finite or v[-1].any() or (np.diff(command.times) <= 0.0).any():
             self.wrong.append(f'a command does not end at rest: {command}')
