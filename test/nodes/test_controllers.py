@@ -108,7 +108,8 @@ def test_a_goal_that_is_canceled_leaves_the_arm_where_it_is(caller):
 
 def test_a_path_that_the_arm_cannot_keep_is_given_up(caller):
     goal = convert.goal_to_msg(way(0.3, 0.3), ROBOT.arm_joints)
-    convert.tolerances_to_msg(goal, ROBOT.arm_joints, 1e-5, 0.01, 0.1)
+    kind = interface('control_msgs/msg/JointTolerance')
+    goal.path_tolerance = [kind(name=name, position=1e-5) for name in ROBOT.arm_joints]
     assert caller.code(caller.send(goal)) == (ABORTED, GoalCode.PATH_TOLERANCE_VIOLATED)
 
 

@@ -75,8 +75,10 @@ def test_a_goal_holds_the_trajectory_and_the_tightest_tolerances_count(control_m
     assert convert.tolerances_from_msg(goal) == (0.0, 0.0, 0.0)
     found = convert.trajectory_from_msg(goal.trajectory, NAMES)
     np.testing.assert_array_equal(found.positions, said.positions)
-    convert.tolerances_to_msg(goal, NAMES, 0.2, 0.01, 1.5)
-    goal.path_tolerance[1].position = 0.1
+    kind = interface('control_msgs/msg/JointTolerance')
+    goal.path_tolerance = [kind(name=n, position=p) for n, p in zip(NAMES, (0.2, 0.1))]
+    goal.goal_tolerance = [kind(name=n, position=0.01) for n in NAMES]
+    goal.goal_time_tolerance.sec, goal.goal_time_tolerance.nanosec = 1, 500_000_000
     assert convert.tolerances_from_msg(goal) == (0.1, 0.01, 1.5)
 
 

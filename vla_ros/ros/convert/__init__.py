@@ -45,7 +45,6 @@ from vla_ros.ros.convert.drivers import (
     jog_to_msg,
     Outgoing,
     positions_to_msg,
-    tolerances_to_msg,
 )
 from vla_ros.ros.convert.images import (
     camera_info_to_msg,
@@ -154,7 +153,6 @@ __all__ = [
     'time_from_msg',
     'time_to_msg',
     'tolerances_from_msg',
-    'tolerances_to_msg',
     'trajectory_from_msg',
     'trajectory_to_msg',
     'trigger_answer',

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from std_msgs.msg import Float64MultiArray
 
-from vla_ros.ros.convert.basics import header, split
+from vla_ros.ros.convert.basics import header
 from vla_ros.ros.convert.joints import doubles, joint_state_to_msg, trajectory_to_msg
 from vla_ros.ros.qos import interface
 from vla_ros.types import Array, JointState, Trajectory
@@ -70,14 +70,3 @@ def gripper_result(position: float, effort: float, stalled: bool, reached: bool)
     return interface('control_msgs/action/GripperCommand').Result(
         position=position, effort=effort, stalled=stalled, reached_goal=reached
     )
-
-
-def tolerances_to_msg(
-    goal: Any, names: Sequence[str], path: float, end: float, time: float
-) -> Any:
-    """Return a goal with tolerances: on the path [rad], at its end [rad], and until when [s]."""
-    kind = interface('control_msgs/msg/JointTolerance')
-    goal.path_tolerance = [kind(name=name, position=path) for name in names]
-    goal.goal_tolerance = [kind(name=name, position=end) for name in names]
-    goal.goal_time_tolerance.sec, goal.goal_time_tolerance.nanosec = split(time)
-    return goal
