@@ -27,7 +27,7 @@ def test_no_distance_falls_faster_than_its_levers_say(robot):
     for _ in range(150):
         q = rng.uniform(robot.limits('lower'), robot.limits('upper'))
         there = q + rng.normal(0.0, 0.02, robot.dof)
-        a, b = oracle.full(q, rng.uniform(0.0, 0.04)), oracle.full(there, rng.uniform(0.0, 0.04))
+        a, b = (oracle.full(np.append(x, rng.uniform(0.0, 0.04))) for x in (q, there))
         before, after = oracle.distances(a), oracle.distances(b)
         apart = (before > 0.0) & (after > 0.0)
         bound = oracle.levers @ np.abs(b - a)
@@ -42,12 +42,12 @@ def test_pairs_that_are_not_due_are_apart(robot):
     arena = Arena(2, 2, 2.0, rng)
     oracle, full = Oracle(robot, arena.solids), Oracle(robot, arena.solids)
     q, v = np.array(robot.home), rng.uniform(-1.0, 1.0, robot.dof)
-    arena.settle(oracle, oracle.full(q, 0.04), 0.05)
-    arena.settle(full, full.full(q, 0.04), 0.05)
+    arena.settle(oracle, oracle.full(np.append(q, 0.04)), 0.05)
+    arena.settle(full, full.full(np.append(q, 0.04)), 0.05)
     skipped = 0
     for k in range(300):
         t = 0.005 * k
-        pose = oracle.full(q + 0.3 * np.sin(3.0 * t) * v, 0.04)
+        pose = oracle.full(np.append(q + 0.3 * np.sin(3.0 * t) * v, 0.04))
         due = oracle.due(pose, 0.005)
         arena.place(oracle, t)
         arena.place(full, t)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from chain import DrivenFilter
 import numpy as np
 import pytest
@@ -26,7 +24,7 @@ NAMES = [
 PANDA = load_robot(paths.find('robots', 'panda'))
 CARRIED = Driver('joint_trajectory_controller', 'arm_and_hand/joint_trajectory', gripper='arm')
 ROBOTS = {name: load_robot(paths.find('robots', name)) for name in NAMES}
-ROBOTS['panda with one controller for arm and gripper'] = replace(PANDA, driver=CARRIED)
+ROBOTS['panda with one controller for arm and gripper'] = PANDA.with_arm(driver=CARRIED)
 EPISODE = next(e for e in load_suite('tabletop').episodes(8, 0) if e.task == 'pick')
 SPEED, ACCEL = PANDA.limits('velocity'), PANDA.limits('acceleration')
 SLACK = 1e-6

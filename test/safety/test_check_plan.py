@@ -143,8 +143,9 @@ def test_the_tail_of_a_command_ends_where_the_stop_ends(robot, shared_filter):
     stop = Brake(pieces, 0.4, 0.8, 3.0, 0.01 * np.ones(n))
     v = 0.8 * slope + stop.rest
     work = shared_filter.scene.work
-    step(limits, here - DT * v, v, v, DT, 0.02, work)
-    command = command_of(0.0, work, limits.accel, 0.02, stop)
+    grip = np.array([0.02])
+    step(limits, here - DT * v, v, v, DT, grip, work)
+    command = command_of(0.0, work, limits.accel, grip, stop)
     plan_at(pieces, 0.4 + 0.5 * 0.8**2 / 3.0, slope, here.copy())
     late = rest_time(stop.rest, limits.accel)
     np.testing.assert_allclose(
