@@ -20,11 +20,12 @@ from vla_ros.errors import (
 )
 from vla_ros.policies.base import chunk_seed
 from vla_ros.policies.registry import ADAPTERS, create, statistics
-from vla_ros.robot import load_robot
+from vla_ros.robot import load_robot, RobotSpec
 from vla_ros.spec import ImageSpec, PolicySpec, width
 from vla_ros.types import Frame, JointState, Observation
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
+PAIR = load_robot(paths.find('robots', 'dual_panda'))
 DOUBLES = ('hold', 'noise', 'replay', 'scripted')
 
 
@@ -38,28 +39,35 @@ def _is_here(file) -> bool:
 FILES = [f for f in sorted((paths.share() / 'config' / 'policies').glob('*.yaml')) if _is_here(f)]
 
 
+def robot_of(spec: PolicySpec) -> RobotSpec:
+    """Return one arm, or the pair whose arms the policy names."""
+    return PAIR if any(part.arm for part in spec.action) else ROBOT
+
+
 def observation(spec: PolicySpec, stamp: float = 1.0, shift: float = 0.0) -> Observation:
-    """Return an observation of grey noise with the arm near its home pose."""
-    rng = np.random.default_rng(3)
+    """Return an observation of grey noise with the arms near their home pose."""
+    rng, robot = np.random.default_rng(3), robot_of(spec)
     frames = {}
     for image in spec.images:
-        camera = ROBOT.camera(image.camera)
+        camera = robot.camera(image.camera)
         pixels = rng.integers(0, 255, (camera.height, camera.width, 3), dtype=np.uint8)
         frames[image.camera] = Frame(stamp, pixels)
-    position = np.append(np.array(ROBOT.home) + shift, ROBOT.gripper.open)
+    position = robot.ready
+    position[: robot.dof] += shift
     return Observation(stamp, frames, JointState(stamp, position, position * 0.0), 'reach it')
 
 
 @pytest.fixture(scope='module', params=FILES, ids=lambda file: file.stem)
 def policy(request):
     """Yield each policy that has a file, loaded."""
-    return create(config.load(request.param, PolicySpec), ROBOT)
+    spec = config.load(request.param, PolicySpec)
+    return create(spec, robot_of(spec))
 
 
 def test_every_policy_answers_with_finite_actions_of_its_declared_shape(policy):
     policy.reset('reach the red cube', seed=7)
     chunk = policy.infer(observation(policy.spec, stamp=2.5))
-    dimensions = width(policy.spec.action, ROBOT)
+    dimensions = width(policy.spec.action, robot_of(policy.spec))
     assert chunk.actions.shape == (policy.spec.horizon, dimensions)
     assert np.isfinite(chunk.actions).all()
     assert (chunk.stamp, chunk.step) == (2.5, policy.spec.step)
@@ -95,7 +103,7 @@ def test_every_double_has_a_file_that_works_without_a_checkpoint(name):
 def test_every_policy_refuses_options_that_it_does_not_have(policy):
     spec = replace(policy.spec, options={**policy.spec.options, 'colour': 'red'})
     with pytest.raises(UnknownNameError, match="'colour'"):
-        type(policy)(spec, ROBOT)
+        type(policy)(spec, robot_of(spec))
 
 
 @pytest.mark.parametrize('name', ADAPTERS)

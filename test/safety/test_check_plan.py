@@ -183,7 +183,9 @@ def test_the_law_never_asks_for_more_than_the_acceleration_and_is_smooth():
 def test_a_stop_that_passes_keeps_the_law_all_the_way(seed):
     rng = np.random.default_rng(seed)
     one = np.ones(1)
-    limits = Limits(-2.7 * one, 2.7 * one, 2.6 * one, 4.0 * one, 400.0 * one, fr3())
+    limits = Limits(
+        -2.7 * one, 2.7 * one, 2.6 * one, 4.0 * one, 400.0 * one, fr3(), np.zeros(0), np.zeros(0)
+    )
     passed = failed = 0
     for _ in range(3000):
         q, v = rng.uniform(-2.7, 2.7, 1), rng.uniform(-2.6, 2.6, 1)

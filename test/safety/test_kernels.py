@@ -240,8 +240,9 @@ def test_box_is_never_empty_and_always_leaves_room_to_stop(q, v, before, dt):
     if 2.5 - abs(q) < v * v / (2 * a):  # only states from which a stop in time exists
         v = before = 0.0
     joint = limits.Limits(
-        -2.5 * one, 2.5 * one, speed * one, a * one, 400.0 * one, np.zeros((1, 2, 3))
-    )
+        -2.5 * one, 2.5 * one, speed * one, a * one, 400.0 * one, np.zeros((1, 2, 3)),
+        np.zeros(0), np.zeros(0),
+    )  # fmt: skip
     acc = np.clip((v - before) / dt, -a, a) * one
     limits.limit_box(joint, q * one, v * one, acc, 0.2, dt, lo, hi)
     assert lo[0] <= hi[0]

@@ -48,7 +48,8 @@ def free_capsule(a, b, radius):
         capsule_joint=one, capsule_a=a[None], capsule_b=b[None],
         capsule_radius=np.array([radius]), lever=np.zeros((1, 1)),
         pairs=np.zeros((0, 2), np.int64), above_floor=np.zeros(0, np.int64), moving=one,
-        floor=-np.inf, tool=np.zeros(3),
+        floor=-np.inf, tool=np.zeros((1, 3)), chains=np.zeros((1, 2), np.int64), first=one,
+        within=0,
     )  # fmt: skip
     frames = (np.zeros((1, 3, 3)), np.zeros((1, 3)), np.zeros((1, 3)))
     return arm, Pose(*frames, np.array([[a, b]]))

@@ -138,7 +138,7 @@ def test_exchanged_and_mirrored_axes_fit_worse(matrix):
 
 def test_gripper_counts_what_it_was_told(track):
     """It was told to close at 3 s while a thing kept it half open all the time."""
-    told = Track(**{**vars(track), 'gripper': ((0.0, 0.04), (3.0, 0.0))})
+    told = Track(**{**vars(track), 'grips': (((0.0, 0.04), (3.0, 0.0)),)})
 
     def opens(positions, seen):
         return np.concatenate([positions[:, :-1], np.full((len(positions), 1), 0.04)], axis=1)
