@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,6 @@ def load_track(path: Path, robot: RobotSpec, instruction: str = '') -> Track:
             safety=tuple((t - shift, status) for t, status in said.safety),
             gripper=tuple((t - shift, goal) for t, goal in said.gripper),
             solids=tuple(s._replace(arrived=s.arrived - shift) for s in said.solids),
-            seed=_seed(bag),
             notes=(*bag.notes, *said.notes(shift)),
         )
 
@@ -82,15 +80,6 @@ def _topics(robot: RobotSpec) -> list[graph.Topic]:
         graph.EXECUTION_STATE, graph.SAFETY_STATUS, graph.OBSTACLES,
         graph.controller_topics(robot)[1],
     ]  # fmt: skip
-
-
-def _seed(bag: Bag) -> int | None:
-    """Return the seed of the policy node that was recorded, None if the bag does not say."""
-    try:
-        seed = json.loads(bag.metadata['arguments'])['seed']
-        return int(seed) if int(seed) >= 0 else None
-    except (KeyError, ValueError, TypeError):
-        return None
 
 
 class _Said:
@@ -165,7 +154,27 @@ class _Said:
         )
 
     def sentences(self, shift: float) -> tuple[Sentence, ...]:
-        """Return the instructions of the topic, else those that the chunks answered."""
+        """Return the instructions, each from when the policy took it up to its end.
+
+        They are those of the topic, else those that the chunks answered. The policy hears one
+        when it hears it, not when the recorder does; its first chunk says when it asked for
+        inputs. An instruction ends, because it succeeded or was stopped, with an empty
+        trajectory that no chunk follows.
+        """
+        begun, chunks = self._instructions(shift), self.chunks(shift)
+        empty = [t - shift for t, trajectory in self._trajectories if not len(trajectory.times)]
+        found = []
+        for (heard, text), end in zip(begun, (*(s.time for s in begun[1:]), math.inf)):
+            answers = [chunk for chunk in chunks if heard <= chunk.arrived < end]
+            if not text or not answers:
+                found.append(Sentence(heard, text))
+                continue
+            found.append(Sentence(max(heard, _asked(answers[0])), text))
+            stops = [t for t in empty if answers[-1].arrived < t < end]
+            found += [Sentence(stop, '') for stop in stops[:1]]
+        return tuple(found)
+
+    def _instructions(self, shift: float) -> tuple[Sentence, ...]:
         if any(text for _, text in self._texts):
             return tuple(Sentence(t - shift, text) for t, text in self._texts)
         found: list[Sentence] = []
@@ -206,6 +215,13 @@ class _Said:
         goal = trajectory_from_msg(msg, (self._robot.gripper.joint,))
         if len(goal.times):
             self.gripper.append((time, float(goal.positions[-1, 0])))
+
+
+def _asked(chunk: Chunk) -> float:
+    """Return when the policy asked for the inputs of a chunk [s], as far as that is known."""
+    timings = chunk.provenance.timings if chunk.provenance else {}
+    waited = timings.get('transport', 0.0) + timings.get('frame_wait', 0.0)
+    return chunk.trajectory.stamp + waited
 
 
 def _key(stamp: float) -> int:
