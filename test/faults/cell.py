@@ -23,6 +23,7 @@ from vla_ros import graph, paths
 from vla_ros.errors import NodeError, VlaError
 from vla_ros.kinematics.model import Kinematics
 from vla_ros.nodes.client import Client
+from vla_ros.nodes.control import REST
 from vla_ros.nodes.pace import Pace
 from vla_ros.obstacle import Obstacle
 from vla_ros.robot import load_robot, RobotSpec
@@ -376,10 +377,15 @@ class Cell:
         """Whether the arm moves as the policy wants, with no fault."""
         return self.speed > MOVING and self.status.level <= 1 and not self.status.latched
 
+    @property
+    def told_to_rest(self) -> bool:
+        """Whether the newest command stands still, by the measure of the filter."""
+        return bool(np.abs(self.sent.velocities).max() < REST)
+
     def rests(self) -> None:
         """Wait until the arm is at rest, and the filter wants it there."""
         self.until(lambda: self.speed < self.still, 'rest')
-        self.until(lambda: not self.sent.velocities.any(), 'a command to rest')
+        self.until(lambda: self.told_to_rest, 'a command to rest')
 
     def reset(self) -> None:
         """Call the service until it says that it is done: it refuses while the arm moves."""
