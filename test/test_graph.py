@@ -62,7 +62,8 @@ def test_a_recording_holds_every_topic_once_but_drawings(robot):
 @pytest.mark.parametrize('simulated', [True, False])
 def test_a_topic_a_service_and_a_node_have_one_owner(robot, simulated):
     parts = processes(robot, simulated)
-    said = [t.name for p in parts for t in p.publishes if t != graph.DIAGNOSTICS]
+    shared = {graph.DIAGNOSTICS, *graph.last_resort_topics(robot)}
+    said = [t.name for p in parts for t in p.publishes if t not in shared]
     served = [name for p in parts for name, _ in (*p.services, *p.actions)]
     nodes = [p.node for p in parts]
     for names in (said, served, nodes):
@@ -70,24 +71,33 @@ def test_a_topic_a_service_and_a_node_have_one_owner(robot, simulated):
 
 
 def test_one_process_commands_a_controller(robot):
-    arm, gripper = graph.controller_topics(robot)
-    for topic, owner in (
-        (arm, 'forwarder' if robot.driver.streams else 'safety_filter'),
-        (gripper, 'safety_filter'),
-    ):
+    direct = graph.command_topics(robot)
+    resort = graph.last_resort_topics(robot)
+    assert bool(resort) == robot.driver.arm.runs_on
+    for topic in graph.controller_topics(robot):
+        owners = ['safety_filter' if topic in direct else 'forwarder']
+        owners += ['safety_filter'] if topic in resort else []  # 0, once the forwarder is lost
         for simulated in (True, False):
             writers = [p.node for p in processes(robot, simulated) if topic in p.publishes]
-            assert writers == [owner]
+            assert writers == owners
 
 
-def test_only_a_streaming_driver_has_a_forwarder_between(robot):
+def test_a_controller_that_takes_another_kind_of_command_has_a_forwarder_between(robot):
     nodes = {p.node: p for p in processes(robot, False)}
-    assert ('forwarder' in nodes) == robot.driver.streams
-    command = graph.command_topics(robot)[0]
-    assert command in nodes['safety_filter'].publishes
-    if robot.driver.streams:
-        assert nodes['forwarder'].subscribes == (command,)
+    assert ('forwarder' in nodes) == robot.driver.forwarded
+    command = graph.command_topics(robot)
+    assert set(command) <= set(nodes['safety_filter'].publishes)
+    assert {topic.type for topic in command} == {'trajectory_msgs/msg/JointTrajectory'}
+    if robot.driver.forwarded:
+        heard = (*graph.forwarded_topics(robot), *graph.feedback_topics(robot))
+        assert nodes['forwarder'].subscribes == heard
         assert nodes['forwarder'].critical
+
+
+def test_every_controller_is_there_in_the_simulator(robot):
+    sim = next(p for p in processes(robot, True) if p.node == 'sim')
+    offered = {(t.name, t.type) for t in sim.subscribes} | set(sim.actions)
+    assert offered == set(graph.controllers(robot))
 
 
 def test_a_dead_man_switch_is_heard_where_the_robot_file_has_one(robot):
@@ -140,8 +150,11 @@ def test_a_compressed_camera_has_the_topic_of_image_transport_and_the_same_info(
         assert image in heard and graph.camera_topics(robot, raw.name)[0] not in heard
 
 
-def test_every_type_exists(robot):
+@pytest.mark.timeout(600)  # control_msgs may have to be built
+def test_every_type_exists(robot, request):
     pytest.importorskip('rclpy')
+    if any('control_msgs' in kind for _, kind in graph.controllers(robot)):
+        request.getfixturevalue('control_msgs')
     from vla_ros.ros.qos import interface
 
     for process in processes(robot, True):
@@ -212,6 +225,8 @@ def test_the_nodes_do_what_the_graph_declares(robot):
         }
         if process.node == 'recorder':
             declared['listen'] = set()  # it goes through graph.recorded, and names none
+        if process.node == 'forwarder':
+            declared['listen'] = set()  # likewise through graph.feedback_topics
         found = {method: _calls(process.module, method) for method in declared}
         assert found == declared, process.node
 

@@ -103,6 +103,15 @@ def test_a_file_that_extends_another_says_only_what_differs(robot):
         ('extends: panda\nenable: {timeout: 0.0}', 'more than 0'),
         ('extends: panda\ndriver: {kind: forward_position_controller, arm_topic: a, '
          'gripper_topic: g, late: -1.0}', 'late is -1.0 s'),
+        ('extends: panda\ndriver: {kind: isaac, arm_topic: a, gripper: griper_command, '
+         'gripper_topic: g}', "Did you mean 'gripper_command'"),
+        ('extends: panda\ndriver: {kind: moveit_servo, arm_topic: a, gripper: arm}',
+         'moveit_servo takes no gripper joint'),
+        ('extends: panda\ndriver: {kind: isaac, arm_topic: a}', 'gripper_topic is '),
+        ('extends: panda\ndriver: {kind: isaac, arm_topic: a, gripper: arm, gripper_topic: g}',
+         'leave the topic out'),
+        ('extends: panda\ndriver: {kind: forward_velocity_controller, arm_topic: a, '
+         'gripper_topic: g, gain: 50.0}', 'gain is 50.0 1/s'),
     ],
 )  # fmt: skip
 def test_what_an_extension_may_not_say(tmp_path, text, words):
@@ -110,6 +119,12 @@ def test_what_an_extension_may_not_say(tmp_path, text, words):
     file.write_text(text)
     with pytest.raises(ConfigError, match=words):
         load_robot(file)
+
+
+def test_the_arm_takes_the_joints_that_its_controller_has():
+    names = {name: load_robot(paths.find('robots', name)) for name in ('panda', 'panda_isaac')}
+    assert names['panda'].commanded_joints == names['panda'].arm_joints
+    assert names['panda_isaac'].commanded_joints == names['panda'].joint_names
 
 
 def test_an_extension_of_ones_own_lies_anywhere(tmp_path):

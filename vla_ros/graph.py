@@ -121,26 +121,63 @@ def camera_topics(robot: RobotSpec, camera: str) -> tuple[Topic, Topic]:
     )
 
 
-def controller_topics(robot: RobotSpec) -> tuple[Topic, Topic]:
-    """Return the command topics of the arm and of the gripper controller."""
-    kind = 'trajectory_msgs/msg/JointTrajectory'
+def controllers(robot: RobotSpec) -> tuple[tuple[str, str], ...]:
+    """Return name and type of what the controllers take: the arm's, then the gripper's own."""
     driver = robot.driver
-    arm = 'std_msgs/msg/Float64MultiArray' if driver.streams else kind
-    return Topic(driver.arm_topic, arm, COMMAND), Topic(driver.gripper_topic, kind, COMMAND)
+    arm = (driver.arm_topic, driver.arm.type)
+    return (arm,) if driver.hand is None else (arm, (driver.gripper_topic, driver.hand.type))
 
 
-def command_topics(robot: RobotSpec) -> tuple[Topic, Topic]:
-    """Return where the safety filter sends the commands of the arm and of the gripper."""
-    arm, gripper = controller_topics(robot)
-    if robot.driver.streams:
-        arm = Topic('vla/command', 'trajectory_msgs/msg/JointTrajectory', COMMAND)
-    return arm, gripper
+def controller_topics(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return those of the controllers' inputs that are topics."""
+    found = controllers(robot)
+    return tuple(Topic(name, kind, COMMAND) for name, kind in found if '/msg/' in kind)
+
+
+def controller_actions(robot: RobotSpec) -> tuple[tuple[str, str], ...]:
+    """Return those of the controllers' inputs that are actions."""
+    return tuple(found for found in controllers(robot) if '/action/' in found[1])
+
+
+def command_topics(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return where the safety filter sends commands: the arm's, then the gripper's own.
+
+    All are joint trajectories; the forwarder stands between where a controller takes another
+    kind of command.
+    """
+    driver, kind = robot.driver, 'trajectory_msgs/msg/JointTrajectory'
+    arm = Topic('vla/command' if driver.streams else driver.arm_topic, kind, COMMAND)
+    if driver.hand is None:
+        return (arm,)
+    name = 'vla/gripper_command' if driver.hand.forwarded else driver.gripper_topic
+    return arm, Topic(name, kind, COMMAND)
+
+
+def forwarded_topics(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return those of the commands that the forwarder takes to a controller."""
+    direct = controller_topics(robot)
+    return tuple(topic for topic in command_topics(robot) if topic not in direct)
 
 
 def hold_topics(robot: RobotSpec) -> tuple[Topic, ...]:
     """Return where the forwarder says what it holds: nothing, while the stream runs."""
     kind = 'sensor_msgs/msg/JointState'
     return (Topic('vla/forwarder_hold', kind, COMMAND),) if robot.driver.streams else ()
+
+
+def feedback_topics(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return where the forwarder hears of the joints: for velocities and for aborted goals."""
+    arm = robot.driver.arm
+    return (JOINT_STATES,) if arm.velocity or '/action/' in arm.type else ()
+
+
+def last_resort_topics(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return where the safety filter itself says 0 once the forwarder is lost.
+
+    Only where the arm would run on at its last velocity; else nobody but the forwarder speaks
+    to that controller.
+    """
+    return controller_topics(robot)[:1] if robot.driver.arm.runs_on else ()
 
 
 def enable_topics(robot: RobotSpec) -> tuple[Topic, ...]:
@@ -200,6 +237,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         ),
         publishes=(
             *command_topics(robot),
+            *last_resort_topics(robot),
             DRY_RUN_COMMAND,
             EXECUTION_STATE,
             SAFETY_STATUS,
@@ -213,8 +251,14 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         executable='forwarder_node',
         module='vla_ros.nodes.forwarder_node',
         parameters=('robot', 'safety'),
-        subscribes=command_topics(robot)[:1],
-        publishes=(*controller_topics(robot)[:1], *hold_topics(robot)),
+        subscribes=(
+            *forwarded_topics(robot),
+            *feedback_topics(robot),
+        ),
+        publishes=(
+            *(t for t in controller_topics(robot) if t not in command_topics(robot)),
+            *hold_topics(robot),
+        ),
         services=(FORWARDER_RESET_SERVICE,),
         nice=SAFETY_NICE,
     )
@@ -245,6 +289,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         subscribes=controller_topics(robot),
         publishes=(CLOCK, JOINT_STATES, *images, *infos, OBSTACLES, TASK_STATE, DIAGNOSTICS),
         services=(WORLD_SERVICE,),
+        actions=controller_actions(robot),
         nice=SIM_NICE,
         simulation_only=True,
     )
@@ -260,7 +305,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         wanted='markers',
     )
     arm = (sim,) if simulated else ()
-    driver = (forwarder,) if robot.driver.streams else ()
+    driver = (forwarder,) if robot.driver.forwarded else ()
     heard = (sim, *driver, safety, policy)
     named = {topic.name: topic for p in heard for topic in (*p.subscribes, *p.publishes)}
     recorder = Process(

@@ -95,32 +95,99 @@ class Camera:
             )
 
 
-KINDS = {  # controllers of the arm, and whether they take one position after another
-    'joint_trajectory_controller': False,  # trajectory_msgs/JointTrajectory
-    'forward_position_controller': True,  # std_msgs/Float64MultiArray, behind the forwarder
+MOST_GAIN = 20.0  # [1/s]; beyond, the delay of joint states makes a position loop swing
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of controller: what its topic or action takes."""
+
+    type: str  # of the topic or action
+    forwarded: bool = False  # it cannot play the stop of each command, or not take one a tick
+    velocity: bool = False  # it takes velocities, not positions
+    runs_on: bool = False  # its last command moves the arm for ever, should nobody speak any more
+    carries: bool = False  # it can take the gripper's joint beside those of the arm
+
+
+KINDS = {  # of the arm
+    'joint_trajectory_controller': Kind('trajectory_msgs/msg/JointTrajectory', carries=True),
+    'follow_joint_trajectory': Kind(
+        'control_msgs/action/FollowJointTrajectory', forwarded=True, carries=True
+    ),
+    'forward_position_controller': Kind(
+        'std_msgs/msg/Float64MultiArray', forwarded=True, carries=True
+    ),
+    'forward_velocity_controller': Kind(
+        'std_msgs/msg/Float64MultiArray', forwarded=True, velocity=True, runs_on=True
+    ),
+    'isaac': Kind('sensor_msgs/msg/JointState', forwarded=True, carries=True),
+    'moveit_servo': Kind('control_msgs/msg/JointJog', forwarded=True, velocity=True),
+}
+GRIPPERS = {  # None: the arm's controller takes the gripper's joint as well
+    'joint_trajectory_controller': Kind('trajectory_msgs/msg/JointTrajectory'),
+    'gripper_command': Kind('control_msgs/action/GripperCommand', forwarded=True),
+    'forward_position_controller': Kind('std_msgs/msg/Float64MultiArray', forwarded=True),
+    'arm': None,
 }
 
 
 @dataclass(frozen=True)
 class Driver:
-    """How commands reach the controllers; the gripper's is a joint trajectory controller."""
+    """How commands reach the controllers of an arm and of its gripper."""
 
-    kind: str  # a word of KINDS
-    arm_topic: str
-    gripper_topic: str
+    kind: str  # of the arm's controller, a word of KINDS
+    arm_topic: str  # or the name of the action
+    gripper_topic: str = ''  # likewise; empty where `gripper` is arm
+    gripper: str = 'joint_trajectory_controller'  # kind of its controller, a word of GRIPPERS
     stop: str | None = None  # service (std_srvs/Trigger) that is called once at level S4
-    late: float = 0.01  # [s] a streamed command may be late before the forwarder ends the stream
+    late: float = 0.01  # [s] a command may be late before the forwarder ends the stream
+    gain: float = 5.0  # [1/s] of the position loop around a controller that takes velocities
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UnknownNameError('kind', self.kind, KINDS, 'driver')
+        if self.gripper not in GRIPPERS:
+            raise UnknownNameError('gripper', self.gripper, GRIPPERS, 'driver')
+        if self.carries and not self.arm.carries:
+            able = ', '.join(name for name, kind in KINDS.items() if kind.carries)
+            raise ConfigError(
+                f'driver: gripper is arm, but {self.kind} takes no gripper joint; give the '
+                f'gripper a controller of its own, or the arm one of {able}.'
+            )
+        if self.carries == bool(self.gripper_topic):
+            raise ConfigError(
+                f"driver: gripper is {self.gripper} and gripper_topic is '{self.gripper_topic}'; "
+                'leave the topic out if gripper is arm, and give it if not.'
+            )
         if not self.late > 0.0:
             raise ConfigError(f'driver: late is {self.late} s, expected more than 0.')
+        if not 0.0 <= self.gain <= MOST_GAIN:
+            raise ConfigError(f'driver: gain is {self.gain} 1/s, expected 0 to {MOST_GAIN}.')
+
+    @property
+    def arm(self) -> Kind:
+        """What the arm's controller takes."""
+        return KINDS[self.kind]
+
+    @property
+    def hand(self) -> Kind | None:
+        """What the gripper's controller takes; None: the arm's controller drives it."""
+        return GRIPPERS[self.gripper]
+
+    @property
+    def carries(self) -> bool:
+        """Whether the arm's controller takes the gripper's joint as well."""
+        return self.hand is None
 
     @property
     def streams(self) -> bool:
-        """Whether the controller takes one position after another."""
-        return KINDS[self.kind]
+        """Whether the arm's commands go through the forwarder, one after another."""
+        return self.arm.forwarded
+
+    @property
+    def forwarded(self) -> bool:
+        """Whether there is anything that the forwarder does."""
+        return self.streams or (self.hand is not None and self.hand.forwarded)
 
 
 @dataclass(frozen=True)
@@ -187,6 +254,11 @@ class RobotSpec:
     def dof(self) -> int:
         """Number of arm joints."""
         return len(self.joints)
+
+    @property
+    def commanded_joints(self) -> tuple[str, ...]:
+        """Names of the joints that the arm's controller takes, in order."""
+        return self.joint_names if self.driver.carries else self.arm_joints
 
     def limits(self, what: str) -> Array:
         """Return one planning limit of every arm joint, shape (dof,)."""

@@ -36,11 +36,23 @@ class RunCode(enum.IntEnum):
     POLICY_ERROR = 6
 
 
+class GoalCode(enum.IntEnum):
+    """How a trajectory goal ended; the numbers are those of FollowJointTrajectory.action."""
+
+    SUCCESSFUL = 0
+    INVALID_GOAL = -1
+    INVALID_JOINTS = -2
+    OLD_HEADER_TIMESTAMP = -3
+    PATH_TOLERANCE_VIOLATED = -4
+    GOAL_TOLERANCE_VIOLATED = -5
+
+
 class Hold(NamedTuple):
     """What the forwarder does with the stream of a driver."""
 
     streams: bool  # what comes is passed on
     place: Array | None = None  # (dof,) [rad] where it stopped the arm; None: it did not
+    reason: str = ''  # why it did
 
 
 @dataclass(frozen=True)

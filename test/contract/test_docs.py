@@ -9,7 +9,7 @@ import pytest
 
 from vla_ros import graph, paths
 from vla_ros.action_space import ACTION_KINDS, STATE_KINDS
-from vla_ros.robot import load_robot
+from vla_ros.robot import GRIPPERS, KINDS, load_robot
 from vla_ros.rotation import EULER, WIDTHS
 
 ROOT = Path(__file__).parents[2]
@@ -44,3 +44,12 @@ def test_nodes_page_lists_the_whole_graph():
             assert f'| `{topic.name}` | {topic.type} | {reliability}' in text
         for name, _ in (*process.services, *process.actions):
             assert f'`{name}`' in text
+
+
+def test_drivers_page_lists_every_kind_of_controller():
+    text = (ROOT / 'docs/drivers.md').read_text(encoding='utf-8')
+    for name, kind in KINDS.items():
+        through = 'yes' if kind.forwarded else 'no'
+        assert f'| `{name}` | {kind.type} | {through} |' in text
+    for name, hand in GRIPPERS.items():
+        assert f'| `{name}` | {hand.type if hand else "that of the arm"} |' in text

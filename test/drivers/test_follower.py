@@ -21,6 +21,7 @@ def test_holds_where_it_began():
 def test_passes_each_point_on_time_and_rests_at_the_last():
     rng = np.random.default_rng(1)
     positions, velocities = rng.normal(size=(2, 4, 2))
+    velocities[-1] = 0.0
     times = np.array([0.1, 0.2, 0.4, 0.5])
     follower = TrajectoryFollower(np.zeros(2))
     follower.accept(Trajectory(10.0, times, positions, velocities), now=10.0)
@@ -36,7 +37,8 @@ def test_passes_each_point_on_time_and_rests_at_the_last():
 def test_velocity_is_the_derivative_of_position():
     rng = np.random.default_rng(2)
     follower = TrajectoryFollower(np.zeros(3))
-    points = Trajectory(0.5, [0.1, 0.3], rng.normal(size=(2, 3)), rng.normal(size=(2, 3)))
+    speeds = rng.normal(size=(2, 3)) * [[1.0], [0.0]]
+    points = Trajectory(0.5, [0.1, 0.3], rng.normal(size=(2, 3)), speeds)
     follower.accept(points, 0.5)
     step = 1e-6
     for now in np.linspace(0.51, 0.79, 7):
@@ -70,13 +72,20 @@ def test_silence_plays_the_stop_that_came_with_the_command():
     assert follower.sample(1.0)[1][0] == 0.0
 
 
-def test_points_that_are_past_are_skipped():
+def test_with_points_that_are_past_it_is_between_two_at_once():
+    """As the controller's own algorithm says: no way from where it is to the first point ahead."""
     follower = TrajectoryFollower(np.zeros(1))
     follower.accept(Trajectory(1.0, [0.1, 0.2, 0.3], [[9.0], [9.0], [1.0]]), now=1.25)
-    assert follower.sample(1.25)[0][0] == 0.0
-    assert follower.sample(1.275)[0][0] == pytest.approx(0.5)
-    follower.accept(Trajectory(1.0, [0.1], [[2.0]]), now=5.0)
-    assert follower.sample(5.0)[0][0] == 2.0
+    assert follower.sample(1.25)[0][0] == pytest.approx(5.0)
+    assert follower.sample(1.275)[0][0] == pytest.approx(3.0)
+
+
+def test_points_without_velocities_are_joined_by_lines():
+    follower = TrajectoryFollower(np.zeros(1))
+    follower.accept(Trajectory(0.0, [1.0, 2.0], [[1.0], [4.0]]), now=0.0)
+    for now, place, speed in ((0.25, 0.25, 1.0), (1.5, 2.5, 3.0), (2.5, 4.0, 0.0)):
+        assert follower.sample(now)[0][0] == pytest.approx(place)
+        assert follower.sample(now)[1][0] == pytest.approx(speed)
 
 
 def test_a_stamp_of_zero_means_now():
@@ -93,6 +102,9 @@ def test_a_stamp_of_zero_means_now():
         Trajectory(0.0, [1.0], [[0.0, 0.0, 0.0]]),
         Trajectory(0.0, [1.0], [[0.0, np.nan]]),
         Trajectory(0.0, [1.0], [[0.0, 0.0]], [[np.inf, 0.0]]),
+        Trajectory(0.0, [1.0], [[0.0, 0.0]], [[1e-3, 0.0]]),  # it does not end at rest
+        Trajectory(0.05, [0.01, 0.04], [[0.0, 0.0], [1.0, 1.0]]),  # it is over
+        Trajectory(0.0, [0.2, 0.2], [[0.0, 0.0], [1.0, 1.0]]),  # no time from point to point
     ],
 )
 def test_what_cannot_be_followed_changes_nothing(bad):

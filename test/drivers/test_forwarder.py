@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from vla_ros.drivers.forwarder import ARMED, Forwarder
+from vla_ros.drivers.forwarder import ARMED, ENDED, Forwarder, SILENT, SLEPT
 from vla_ros.errors import ShapeError
 from vla_ros.types import Trajectory
 
@@ -276,3 +276,75 @@ def test_whatever_is_lost_the_arm_never_leaves_the_stops_that_were_sent(pattern,
             assert low - 1e-9 <= position <= high + 1e-9
     line.run(200, speaks=False)
     assert line.forwarder.at_rest
+
+
+def test_the_velocity_is_that_of_what_went_out_and_ends_at_zero(line):
+    """A controller that takes velocities gets them, and 0 in the end."""
+    line.move()
+    assert line.forwarder.velocity[0] == FAST
+    speeds = []
+    for _ in range(100):
+        line.step(speaks=False)
+        speeds.append(line.forwarder.velocity[0])
+    assert (np.diff(speeds) <= 1e-9).all()
+    assert speeds[-1] == 0.0
+
+
+def test_what_goes_out_is_due_at_a_ros_time_that_runs_on_in_silence(line):
+    line.move()
+    last = line.forwarder.due(line.now)
+    assert last == pytest.approx(1.0 + PERIOD)  # the stamp of every command here
+    line.step(speaks=False)
+    assert line.forwarder.due(line.now) == pytest.approx(last + PERIOD)
+
+
+def test_it_says_why_the_stream_is_over(line):
+    line.move()
+    line.run(100, speaks=False)
+    assert line.forwarder.reason == SILENT
+    other = Line()
+    other.move()
+    other.run(20, awake=False)
+    other.run(1)
+    assert other.forwarder.reason == SLEPT
+    told = Line()
+    told.move()
+    told.forwarder.stop()
+    assert told.forwarder.reason == ENDED
+
+
+def test_a_controller_that_gave_up_has_the_arm_where_it_was_measured(line):
+    line.move()
+    place, count = np.array([0.1, -0.1]), len(line.sent)
+    line.forwarder.halt(place, 'the controller refused goal 7')
+    assert line.forwarder.reason == 'the controller refused goal 7'
+    np.testing.assert_array_equal(line.forwarder.held, place)
+    assert line.forwarder.at_rest and not line.forwarder.velocity.any()
+    line.run(20)
+    assert len(line.sent) == count
+    assert line.forwarder.reset(line.now)[0]
+    line.place, line.speed = 0.1, 0.0
+    line.run(3)
+    assert line.forwarder.held is None
+
+
+def test_a_gripper_goes_along_and_neither_ends_a_stream_nor_keeps_it_from_beginning():
+    """The last column may move while the arm rests, be late, and begin anywhere."""
+    forwarder = Forwarder(2, PERIOD, LATE, gripper=True)
+
+    def grip(place: float, speed: float) -> Trajectory:
+        positions = [[0.3, place], [0.3, place + 0.025 * speed]]
+        return Trajectory(1.0, [PERIOD, PERIOD + 0.05], positions, [[0.0, speed], [0.0, 0.0]])
+
+    assert forwarder.accept(grip(0.0, 0.1), 50.0) is not None
+    late = 50.0 + 10 * PERIOD
+    place = forwarder.fill(late)
+    assert place is not None and 0.0 < place[1] <= 0.0025 + 1e-9 and forwarder.held is None
+    assert forwarder.accept(grip(0.04, 0.0), late) is not None
+    assert forwarder.held is None
+    moving = Trajectory(
+        1.0, [PERIOD, 0.2], [[0.302, 0.04], [0.34, 0.04]], [[0.4, 0.0], [0.0, 0.0]]
+    )
+    assert forwarder.accept(moving, late + PERIOD) is not None
+    forwarder.fill(late + 10 * PERIOD)
+    assert forwarder.held is not None and forwarder.held.shape == (1,)

@@ -31,6 +31,7 @@ TRUTH = graph.Topic('faults/truth', 'sensor_msgs/msg/JointState', graph.EVENTS)
 WINDOW = 10  # joint states over which the true speed is taken: 50 ms
 OLDEST = 0.1  # [s] age of a command that is believed; else the clocks differ and it is new
 PROMPT = 0.03  # [s] age of a command, or time between two ticks, that is not late
+LEAD = 0.01  # [s] from the first point of a command to the instant at which it was made
 CATCHES_UP = 0.5  # [s] for which it is late after one that was
 Messages = list[Any]
 
@@ -119,9 +120,9 @@ class Arm:
                 return
             age = (self._clock.ros if self._simulated else time.time()) - command.stamp
             own = self._clock.own
-            if age > PROMPT:
+            if age > PROMPT + LEAD:
                 self._late_until = own + CATCHES_UP
-            stamp = own - (age if 0.0 <= age <= OLDEST else 0.0)
+            stamp = own - (age if 0.0 <= age <= OLDEST else LEAD)
             self._follower.accept(
                 Trajectory(stamp, command.times, command.positions, command.velocities), own
             )

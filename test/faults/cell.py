@@ -23,6 +23,7 @@ from vla_ros import graph, paths
 from vla_ros.errors import NodeError, VlaError
 from vla_ros.kinematics.model import Kinematics
 from vla_ros.nodes.client import Client
+from vla_ros.nodes.control import REST
 from vla_ros.nodes.pace import Pace
 from vla_ros.obstacle import Obstacle
 from vla_ros.robot import load_robot, RobotSpec
@@ -44,6 +45,7 @@ FAST = 0.5  # [rad/s]
 EVERY = 0.1  # [s] from one trajectory to the next
 STEP, POINTS = 0.1, 16  # [s], count of a trajectory: longer than the plan timeout
 SWING, PERIOD = 0.3, 3.0  # [rad], [s] of the first joint
+INSTANT = 1e-4  # [s] from one reference to the next, at the least
 A_WHILE = 100  # reports of the arm: 0.5 s
 SLOW = 0.02  # [rad] in place of SWING: so little that tracking is never lost
 DEACTIVATE, ACTIVATE = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE
@@ -63,7 +65,8 @@ class Cell:
         self.truth: deque[JointState] = deque(maxlen=400)  # 2 s
         self.heard: deque[tuple[str, int]] = deque(maxlen=4000)  # reason, level of every status
         self.reasons: set[str] = set()  # every one that was heard in a row
-        self.sent: Trajectory | None = None  # newest command
+        self.sent: Trajectory | None = None  # what was ahead in the newest command
+        self._due = -np.inf  # [s] when the reference of the newest command is due
         self.wrong: list[str] = []  # what no command and no motion may ever be
         self.late = False  # the arm's own process has been late since this was cleared
         self.refused = 0  # trajectories, as the diagnostics count them
@@ -374,10 +377,15 @@ class Cell:
         """Whether the arm moves as the policy wants, with no fault."""
         return self.speed > MOVING and self.status.level <= 1 and not self.status.latched
 
+    @property
+    def told_to_rest(self) -> bool:
+        """Whether the newest command stands still, by the measure of the filter."""
+        return bool(np.abs(self.sent.velocities).max() < REST)
+
     def rests(self) -> None:
         """Wait until the arm is at rest, and the filter wants it there."""
         self.until(lambda: self.speed < self.still, 'rest')
-        self.until(lambda: not self.sent.velocities.any(), 'a command to rest')
+        self.until(lambda: self.told_to_rest, 'a command to rest')
 
     def reset(self) -> None:
         """Call the service until it says that it is done: it refuses while the arm moves."""
@@ -429,8 +437,14 @@ class Cell:
 
     def _on_command(self, message: Message) -> None:
         command = convert.trajectory_from_msg(message, ROBOT.arm_joints)
-        self.sent = command
         v = command.velocities
+        # References that came before lead a command; its own begins behind the one before.
+        due = command.stamp + command.times
+        ahead = due > self._due + INSTANT
+        ahead[-1] = True
+        self._due = due[ahead][0]
+        times, positions = command.times[ahead], command.positions[ahead]
+        self.sent = Trajectory(command.stamp, times, positions, v[ahead])
         finite = np.isfinite(command.positions).all() and np.isfinite(v).all()
         if not finite or v[-1].any() or (np.diff(command.times) <= 0.0).any():
             self.wrong.append(f'a command does not end at rest: {command}')

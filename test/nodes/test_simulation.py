@@ -64,11 +64,11 @@ def test_silence_plays_the_tail_and_stops(sim):
     assert state.position[0] == pytest.approx(speed * (now - 0.3 - start) + 0.03, abs=5e-3)
 
 
-def test_the_gripper_goes_to_the_last_point(sim):
-    sim.command_gripper(Trajectory(0.0, [0.4], [[0.01]]), 0.0)
+def test_the_gripper_goes_where_it_is_told(sim):
+    sim.command_gripper(0.01, 0.0)
     _, state = run(sim, 0.0, 0.6)
     assert state.position[-1] == pytest.approx(0.01, abs=1e-3)
-    sim.command_gripper(Trajectory(0.0, [0.4], [[np.nan]]), 0.0)
+    sim.command_gripper(np.nan, 0.0)
     _, state = run(sim, 0.6, 0.1)
     assert state.position[-1] == pytest.approx(0.01, abs=1e-3)
 

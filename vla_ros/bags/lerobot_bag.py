@@ -121,7 +121,8 @@ def write_bag(
         for name in data.cameras
     ]
     pictures = {name: data.pictures(episode, name) for name in data.cameras}
-    arm, grip = graph.command_topics(robot)
+    arm, *hand = graph.command_topics(robot)
+    count = len(robot.commanded_joints)
     make = _Messages()
     with BagWriter(folder, metadata) as writer:
 
@@ -135,8 +136,9 @@ def write_bag(
                 frame = f'{name}_optical_frame'
                 put(topic, stamp, make.picture(stamp, frame, next(pictures[name])))
             put(graph.JOINT_STATES, stamp, make.joint_state(stamp, names, state[row], speed[row]))
-            put(arm, stamp, make.trajectory(stamp, robot.arm_joints, action[row, :-1]))
-            put(grip, stamp, make.trajectory(stamp, names[-1:], action[row, -1:]))
+            put(arm, stamp, make.trajectory(stamp, names[:count], action[row, :count]))
+            for grip in hand:
+                put(grip, stamp, make.trajectory(stamp, names[-1:], action[row, -1:]))
             told(row + 1)
         put(graph.INSTRUCTION, stamps[-1], make.text(''))
         return writer.counts

@@ -142,6 +142,7 @@ class BagSource:
 
 
 Reader = Callable[[Recorded, Any], None]
+Part = tuple[list[tuple[float, Trajectory]], slice]  # where commands go, and which columns
 
 
 def _picture_reader(found: _Found, name: str) -> Reader:
@@ -164,13 +165,15 @@ def _readers(bag: Bag, robot: RobotSpec, found: _Found) -> dict[str, Reader]:
         found.stamps.append(messages.stamp_from_msg(message))
         found.logged.append(recorded.time)
 
-    def commands(into: list[tuple[float, Trajectory]], names: tuple[str, ...]) -> Reader:
+    def commands(names: tuple[str, ...], *into: Part) -> Reader:
         def read(recorded: Recorded, message: Any) -> None:
             if recorded.type == 'std_msgs/msg/Float64MultiArray':
                 position = messages.positions_from_msg(message).reshape(1, len(names))
-                into.append((recorded.time, Trajectory(0.0, np.zeros(1), position)))
+                command = Trajectory(0.0, np.zeros(1), position)
             else:
-                into.append((recorded.time, messages.trajectory_from_msg(message, names)))
+                command = messages.trajectory_from_msg(message, names)
+            for commanded, part in into:
+                commanded.append((recorded.time, _columns(command, part)))
 
         return read
 
@@ -182,18 +185,32 @@ def _readers(bag: Bag, robot: RobotSpec, found: _Found) -> dict[str, Reader]:
         state = messages.policy_status_from_msg(message)
         found.reported.append((state.stamp, state.instruction_id, state.instruction))
 
-    arm = _first_there(bag, graph.command_topics(robot)[0], graph.controller_topics(robot)[0])
-    grip = _first_there(bag, graph.command_topics(robot)[1])
+    arm, *hand = graph.command_topics(robot)
+    positions = graph.controller_topics(robot)[:1] if _takes_positions(robot) else ()
+    command, grip = _first_there(bag, arm, *positions), _first_there(bag, *hand)
     table: dict[str, Reader] = {
         bag.name(graph.JOINT_STATES): joints,
         bag.name(graph.INSTRUCTION): instruction,
         bag.name(graph.POLICY_STATUS): status,
     }
-    if arm:
-        table[arm] = commands(found.arm, robot.arm_joints)
+    own = (found.arm, slice(0, robot.dof))
+    if command:
+        carried = ((found.gripper, slice(robot.dof, None)),) if robot.driver.carries else ()
+        table[command] = commands(robot.commanded_joints, own, *carried)
     if grip:
-        table[grip] = commands(found.gripper, (robot.gripper.joint,))
+        table[grip] = commands((robot.gripper.joint,), (found.gripper, slice(0, 1)))
     return {topic: reader for topic, reader in table.items() if topic in bag.topics}
+
+
+def _columns(command: Trajectory, part: slice) -> Trajectory:
+    speeds = None if command.velocities is None else command.velocities[:, part]
+    return Trajectory(command.stamp, command.times, command.positions[:, part], speeds)
+
+
+def _takes_positions(robot: RobotSpec) -> bool:
+    """Whether what the arm's controller gets is an array of positions."""
+    arm = robot.driver.arm
+    return arm.type == 'std_msgs/msg/Float64MultiArray' and not arm.velocity
 
 
 def _first_there(bag: Bag, *topics: graph.Topic) -> str:

@@ -7,13 +7,17 @@ import numpy as np
 from vla_ros.errors import ShapeError
 from vla_ros.types import Array, Trajectory
 
+END_SPEED = 1.2e-7  # [rad/s] at the last point; faster is no rest (float32 epsilon)
+
 
 class TrajectoryFollower:
     """Follows the newest trajectory by time and holds its last point.
 
-    From where it is when a trajectory arrives, it goes to the first point that is not past by a
-    cubic in position and velocity, and on from point to point. When no trajectory comes any
-    more, it runs to the end of the last one: a command that carries its stop ends at rest.
+    What a joint trajectory controller does that interpolates from its desired state: where the
+    first point is ahead it goes there from where it is, by a cubic in position and velocity; else
+    it is between two points at once. Points without velocities are joined by straight lines. When
+    no trajectory comes any more, it runs to the end of the last one: a command that carries its
+    stop ends at rest.
     """
 
     def __init__(self, position: Array) -> None:
@@ -29,40 +33,60 @@ class TrajectoryFollower:
         """Forget every trajectory and rest at a position (n,) [rad] or [m]."""
         self._due = np.zeros(1)
         self._positions = np.array(position, dtype=float)[None]
-        self._velocities = np.zeros((1, self._joints))
+        self._velocities: Array | None = np.zeros((1, self._joints))
 
-    def accept(self, trajectory: Trajectory, now: float) -> None:
-        """Follow a trajectory from now on.
+    @property
+    def end(self) -> tuple[float, Array]:
+        """When the trajectory is over [s], and where (n,) [rad] or [m]."""
+        return float(self._due[-1]), self._positions[-1]
+
+    def check(self, trajectory: Trajectory, now: float) -> None:
+        """Refuse what a controller refuses.
 
         Args:
             trajectory: Point k is due at `stamp + times[k]`, or `now + times[k]` if stamp is 0.
             now: Time [s].
 
         Raises:
-            ShapeError: It has no point, other joints or a value that is not finite; what ran
-                before runs on.
+            ShapeError: It has no point, other joints, a value that is not finite, times that do
+                not increase, a last point that is not at rest, or it is over already.
         """
         positions, velocities = trajectory.positions, trajectory.velocities
-        if velocities is None:
-            velocities = np.zeros_like(positions)
         if positions.shape[1] != self._joints or not len(positions):
             raise ShapeError(
                 f'the command has shape {positions.shape}, expected (1 or more, {self._joints}).'
             )
-        if not (np.isfinite(positions).all() and np.isfinite(velocities).all()):
+        finite = np.isfinite(positions).all() and np.isfinite(trajectory.times).all()
+        if not (finite and (velocities is None or np.isfinite(velocities).all())):
             raise ShapeError('the command holds a value that is not finite; it is dropped.')
+        if (np.diff(trajectory.times) <= 0.0).any():
+            raise ShapeError('the times of the command do not increase; it is dropped.')
+        if velocities is not None and np.abs(velocities[-1]).max() > END_SPEED:
+            raise ShapeError('the last point of the command is not at rest; it is dropped.')
+        late = now - (trajectory.stamp or now) - trajectory.times[-1]
+        if late > 0.0:
+            raise ShapeError(f'the command ended {late:.3f} s ago; it is dropped.')
+
+    def accept(self, trajectory: Trajectory, now: float) -> None:
+        """Follow a trajectory from now on; see `check` for its terms.
+
+        Raises:
+            ShapeError: It is refused; what ran before runs on.
+        """
+        self.check(trajectory, now)
+        positions, velocities = trajectory.positions, trajectory.velocities
         due = (trajectory.stamp or now) + trajectory.times
-        place, speed = self.sample(now)
-        ahead = due > now
-        if not ahead.any():
-            self.hold(positions[-1])
-            return
-        self._due = np.concatenate([[now], due[ahead]])
-        self._positions = np.concatenate([place[None], positions[ahead]])
-        self._velocities = np.concatenate([speed[None], velocities[ahead]])
+        if due[0] > now:
+            place, speed = self.sample(now)
+            due, positions = np.append(now, due), np.concatenate([place[None], positions])
+            if velocities is not None:
+                velocities = np.concatenate([speed[None], velocities])
+        self._due, self._positions, self._velocities = due, positions, velocities
 
     def sample(self, now: float) -> tuple[Array, Array]:
         """Return position (n,) and velocity (n,) at a time [s]."""
+        if self._velocities is None:
+            return sample_line(self._due, self._positions, now)
         return sample_cubic(self._due, self._positions, self._velocities, now)
 
 
@@ -96,6 +120,21 @@ class PositionFollower:
     def sample(self, now: float) -> tuple[Array, Array]:
         """Return position (n,) and velocity (n,), which it does not know, at a time [s]."""
         return self._position.copy(), np.zeros_like(self._position)
+
+
+def sample_line(times: Array, positions: Array, now: float) -> tuple[Array, Array]:
+    """Return position (n,) and velocity (n,) of points joined by lines; at rest outside.
+
+    Args:
+        times: (T,) [s] strictly increasing.
+        positions: (T, n) [rad] or [m].
+        now: [s]
+    """
+    if not times[0] <= now < times[-1]:
+        return positions[0 if now < times[0] else -1].copy(), np.zeros(positions.shape[1])
+    i = int(np.searchsorted(times, now, side='right')) - 1
+    slope = (positions[i + 1] - positions[i]) / (times[i + 1] - times[i])
+    return positions[i] + (now - times[i]) * slope, slope
 
 
 def sample_cubic(

@@ -17,10 +17,15 @@ from vla_ros.messages.images import (
     frame_from_msg,
 )
 from vla_ros.messages.joints import (
+    goal_result_from_msg,
+    gripper_goal_from_msg,
     hold_from_msg,
+    jog_from_msg,
     joint_positions_from_msg,
     joint_state_from_msg,
     positions_from_msg,
+    targets_from_msg,
+    tolerances_from_msg,
     trajectory_from_msg,
 )
 from vla_ros.messages.obstacles import (
@@ -39,7 +44,10 @@ __all__ = [
     'execution_state_from_msg',
     'flag_from_msg',
     'frame_from_msg',
+    'goal_result_from_msg',
+    'gripper_goal_from_msg',
     'hold_from_msg',
+    'jog_from_msg',
     'joint_positions_from_msg',
     'joint_state_from_msg',
     'obstacles_from_msg',
@@ -48,8 +56,10 @@ __all__ = [
     'provenance_from_msg',
     'safety_status_from_msg',
     'stamp_from_msg',
+    'targets_from_msg',
     'task_status_from_msg',
     'text_from_msg',
     'time_from_msg',
+    'tolerances_from_msg',
     'trajectory_from_msg',
 ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vla_ros.errors import JointNamesError, ShapeError
 from vla_ros.messages.basics import time_from_msg
-from vla_ros.status import Hold
+from vla_ros.status import GoalCode, Hold
 from vla_ros.types import Array, JointState, Trajectory
 
 
@@ -112,4 +112,59 @@ def hold_from_msg(msg: Any, names: Sequence[str]) -> Hold:
     if not len(msg.position):
         return Hold(streams=False)
     order = _order(tuple(msg.name), tuple(names), 'the forwarder', exact=True)
-    return Hold(False, np.array(msg.position, dtype=np.float64)[order])
+    place = np.array(msg.position, dtype=np.float64)[order]
+    return Hold(False, place, str(msg.header.frame_id))
+
+
+def targets_from_msg(msg: Any, names: Sequence[str]) -> tuple[Array, Array]:
+    """Return positions and velocities (n,) of a command to Isaac Sim's articulation.
+
+    Raises:
+        ShapeError: The joints are not exactly `names`, or not one value of each kind a joint.
+    """
+    order = _order(tuple(msg.name), tuple(names), 'the command', exact=True)
+    if not len(msg.position) == len(msg.velocity) == len(msg.name):
+        raise ShapeError(
+            f'the command has {len(msg.position)} positions and {len(msg.velocity)} velocities '
+            f'for {len(msg.name)} names.'
+        )
+    return np.array(msg.position)[order], np.array(msg.velocity)[order]
+
+
+def jog_from_msg(msg: Any, names: Sequence[str]) -> tuple[float, Array]:
+    """Return stamp [s] and velocities (n,) [rad/s] of a JointJog; joints left out rest.
+
+    Raises:
+        ShapeError: It names another joint, or not one velocity a joint.
+    """
+    if len(msg.velocities) != len(msg.joint_names):
+        raise ShapeError(
+            f'the jog has {len(msg.velocities)} velocities for {len(msg.joint_names)} joints.'
+        )
+    _order(tuple(names), tuple(msg.joint_names), 'the group', exact=False)
+    said = dict(zip(msg.joint_names, msg.velocities))
+    return time_from_msg(msg.header.stamp), np.array([said.get(name, 0.0) for name in names])
+
+
+def tolerances_from_msg(goal: Any) -> tuple[float, float, float]:
+    """Return what a FollowJointTrajectory goal asks for: path, end [rad] and time [s]; 0: nothing.
+
+    The tightest of its joints counts; below 0 there is to be none.
+    """
+    path, end = (
+        min((t.position for t in wanted if t.position), default=0.0)
+        for wanted in (goal.path_tolerance, goal.goal_tolerance)
+    )
+    return path, end, time_from_msg(goal.goal_time_tolerance)
+
+
+def goal_result_from_msg(result: Any) -> tuple[GoalCode, str]:
+    """Return how a FollowJointTrajectory goal ended, and the controller's words for it."""
+    code = int(result.error_code)
+    known = code in list(GoalCode)
+    return GoalCode(code) if known else GoalCode.INVALID_GOAL, str(result.error_string)
+
+
+def gripper_goal_from_msg(goal: Any) -> tuple[float, float]:
+    """Return position [m] and largest effort [N] of a GripperCommand goal."""
+    return float(goal.command.position), float(goal.command.max_effort)

@@ -13,7 +13,7 @@ import numpy as np
 from vla_ros.actions.arbiter import Arbiter
 from vla_ros.actions.plan import Plan
 from vla_ros.actions.timeline import Acceptance, Verdict
-from vla_ros.drivers.link import Link
+from vla_ros.drivers.link import Link, silence_of
 from vla_ros.errors import VlaError
 from vla_ros.robot import RobotSpec
 from vla_ros.safety.config import SafetyConfig
@@ -63,7 +63,8 @@ class Control:
         self._arbiter = Arbiter(
             robot.joint_names, config.start_tolerance, robot.limits('acceleration')
         )
-        self._link = Link() if robot.driver.streams and not dry_run else None
+        linked = robot.driver.streams and not dry_run
+        self._link = Link(silence_of(robot.driver)) if linked else None
         self._started = False
         self._state: JointState | None = None
         self._faults: deque[tuple[str, str]] = deque()  # fault, detail
@@ -154,6 +155,11 @@ class Control:
         brings the reference to the arm.
         """
         return self._lost or (self._link is not None and self._link.broken)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the forwarder that spoke before is lost."""
+        return self._link is not None and self._link.lost
 
     @property
     def resuming(self) -> bool:

@@ -19,6 +19,8 @@ import numpy as np
 from rclpy.publisher import Publisher
 
 from vla_ros import graph, paths
+from vla_ros.drivers.gripper import GripperRamp, stroke_time
+from vla_ros.drivers.spline import Spline
 from vla_ros.errors import JointNamesError, ShapeError, VlaError
 from vla_ros.nodes.control import Control
 from vla_ros.nodes.driver_stop import DriverStop
@@ -68,12 +70,16 @@ class SafetyFilterNode(Node):
         self._control.put_world(self._worlds.world)
         self._would_be = convert.CommandWriter(robot.joint_names, slice(None))
         self._would_be_out = self.advertise(graph.DRY_RUN_COMMAND)
-        self._arm = convert.CommandWriter(robot.arm_joints, slice(0, robot.dof))
+        joints = robot.commanded_joints
+        self._arm = convert.CommandWriter(joints, slice(0, len(joints)))
         self._arm_out: Publisher | None = None
         self._gripper_out: Publisher | None = None
+        self._last_resort: Publisher | None = None
         if not self._dry_run:  # else not even `ros2 topic info` shows a publisher
-            arm, gripper = graph.command_topics(robot)
-            self._arm_out, self._gripper_out = self.advertise(arm), self.advertise(gripper)
+            arm, *gripper = (self.advertise(t) for t in graph.command_topics(robot))
+            self._arm_out, self._gripper_out = arm, next(iter(gripper), None)
+            resort = (self.advertise(t) for t in graph.last_resort_topics(robot))
+            self._last_resort = next(resort, None)
         self._execution_out = self.advertise(graph.EXECUTION_STATE)
         self._status_out = self.advertise(graph.SAFETY_STATUS)
         self._diagnostics_out = self.advertise(graph.DIAGNOSTICS)
@@ -97,6 +103,8 @@ class SafetyFilterNode(Node):
         """Start the control loop; the arm holds until a trajectory comes."""
         self._control.start()
         self._sent: dict[str, Any] = {}
+        self._spline = Spline(self._config.period)
+        self._ramp = GripperRamp(self._robot.gripper)
         self._counts = dict.fromkeys(Level, 0)
         self._refusals = self._control.refusals
         rate = 1.0 / self._config.period
@@ -133,6 +141,7 @@ class SafetyFilterNode(Node):
             self._would_be_out,
             self._arm_out,
             self._gripper_out,
+            self._last_resort,
             self._execution_out,
             self._status_out,
             self._diagnostics_out,
@@ -177,6 +186,8 @@ class SafetyFilterNode(Node):
         spent = time.perf_counter() - began
         if result.command is not None and not self._control.silent:
             self._send(result.command)
+        if self._last_resort is not None and self._control.alone:
+            self._last_resort.publish(convert.positions_to_msg(np.zeros(self._robot.dof)))
         driver = self._driver_stop.judge(result.level)
         ticks = self._pace.ticks
         self._counts[result.level] += 1
@@ -192,16 +203,23 @@ class SafetyFilterNode(Node):
             self._sent['status'] = status
 
     def _send(self, command: JointCommand) -> None:
-        if self._arm_out is None or self._gripper_out is None:
+        if self._arm_out is None:
             self._would_be_out.publish(self._would_be.write(command))
             return
-        self._arm_out.publish(self._arm.write(command))
+        driver = self._robot.driver
         goal = float(command.positions[0, -1])
+        if driver.carries:
+            command = self._ramp.carry(command)
+        if not driver.streams:
+            command = self._spline.shape(command)
+        self._arm_out.publish(self._arm.write(command))
+        if self._gripper_out is None:
+            return
         if goal != self._sent.get('gripper') or self._pace.ticks % self._gripper_every == 0:
             self._sent['gripper'] = goal
             gripper = self._robot.gripper
-            stroke = abs(gripper.open - gripper.closed) / gripper.velocity
-            target = Trajectory(0.0, np.array([stroke]), np.array([[goal]]))  # stamp 0: at once
+            stroke = np.array([stroke_time(gripper)])
+            target = Trajectory(0.0, stroke, np.array([[goal]]))  # stamp 0: at once
             self._gripper_out.publish(convert.trajectory_to_msg(target, (gripper.joint,)))
 
     def _status(self, now: float, result: SafetyResult, spent: float, driver: str) -> SafetyStatus:

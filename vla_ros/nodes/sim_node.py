@@ -17,6 +17,7 @@ from rclpy.publisher import Publisher
 from vla_ros import graph, paths
 from vla_ros.errors import SimulationError, UnknownNameError, VlaError
 from vla_ros.evaluation.suite import load_suite
+from vla_ros.nodes.controllers import Controllers
 from vla_ros.nodes.pace import Pace
 from vla_ros.nodes.simulation import Simulation
 from vla_ros.robot import Camera, load_robot
@@ -62,13 +63,8 @@ class SimNode(Node):
         for camera in robot.cameras:
             image, info = graph.camera_topics(robot, camera.name)
             self._cameras.append((camera, self.advertise(image), self.advertise(info)))
-        arm, gripper = graph.controller_topics(robot)
-        self._inputs = [
-            self.listen(arm, self._on_stream if robot.driver.streams else self._on_arm),
-            self.listen(gripper, self._on_gripper),
-            self.serve(graph.WORLD_SERVICE, self._on_reset),
-        ]
-        self._dropped = 0  # commands that a controller could not use
+        self._controllers = Controllers(self, self._sim, self._lock)
+        self._served = self.serve(graph.WORLD_SERVICE, self._on_reset)
 
     def activate(self) -> None:
         """Start the physics and the cameras."""
@@ -122,10 +118,8 @@ class SimNode(Node):
         for _, image, info in self._cameras:
             self.destroy_publisher(image)
             self.destroy_publisher(info)
-        *subscriptions, service = self._inputs
-        for subscription in subscriptions:
-            self.destroy_subscription(subscription)
-        self.destroy_service(service)
+        self._controllers.close()
+        self.destroy_service(self._served)
 
     # --- the physics thread ---
 
@@ -162,32 +156,6 @@ class SimNode(Node):
 
     # --- the executor thread ---
 
-    def _on_arm(self, msg: Any) -> None:
-        self._take(msg, self._robot.arm_joints, self._sim.command_arm)
-
-    def _on_stream(self, msg: Any) -> None:
-        try:
-            with self._lock:
-                self._sim.stream_arm(convert.positions_from_msg(msg))
-        except VlaError as error:
-            self._drop(error)
-
-    def _on_gripper(self, msg: Any) -> None:
-        self._take(msg, (self._robot.gripper.joint,), self._sim.command_gripper)
-
-    def _take(self, msg: Any, names: tuple[str, ...], command: Any) -> None:
-        """Give a controller its command; as real ones do, it drops what it cannot use."""
-        try:
-            trajectory = convert.trajectory_from_msg(msg, names)
-            with self._lock:
-                command(trajectory, self.now())
-        except VlaError as error:
-            self._drop(error)
-
-    def _drop(self, error: VlaError) -> None:
-        self._dropped += 1
-        self.get_logger().error(str(error), throttle_duration_sec=1.0)
-
     def _on_task(self) -> None:
         elapsed, self._judged = time.monotonic() - self._judged, time.monotonic()
         with self._lock:
@@ -203,7 +171,7 @@ class SimNode(Node):
             'ticks': physics.ticks,
             'missed_ticks': physics.missed,
             'longest_gap_s': physics.longest_gap,
-            'dropped_commands': self._dropped,
+            'dropped_commands': self._controllers.dropped,
         }
         report = convert.diagnostics_to_msg(
             self.now(), self.get_name(), 0, 'the world runs', values.items()

@@ -6,24 +6,31 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_ros.drivers.doubles import arm_double
 from vla_ros.drivers.follower import PositionFollower, TrajectoryFollower
+from vla_ros.drivers.goal_judge import GripperJudge, judge, Tolerances
+from vla_ros.drivers.velocity_follower import VelocityFollower
 from vla_ros.robot import RobotSpec
 from vla_ros.sim.experts import STEP
 from vla_ros.sim.layout import REST_HEIGHT
 from vla_ros.sim.scene import TIMESTEP
 from vla_ros.sim.tabletop import Tabletop
 from vla_ros.sim.tasks import Episode, sample_episode, SceneState, succeeded, surface_distance
-from vla_ros.status import TaskStatus
+from vla_ros.status import GoalCode, TaskStatus
 from vla_ros.types import Array, JointState, Trajectory
 
 LONGEST_STEP = 0.05  # [s] a stall of the machine is not simulated beyond this
 SUCCESS_HOLD = 0.3  # [s] the predicate must hold this long
 NEAR = 0.05  # [m] tool to target's surface
 LIFTED = 0.02  # [m] of the target above its rest
+TOLERANCES = Tolerances(path=0.2, goal=0.02, time=0.5)  # of the controller's own configuration
 
 
 class Simulation:
-    """A table-top world whose arm and gripper follow trajectories by time. Not thread-safe."""
+    """A table-top world whose arm and gripper are driven by doubles of their controllers.
+
+    Not thread-safe.
+    """
 
     def __init__(self, robot: RobotSpec, urdf: Path, suite: str) -> None:
         """Compile the world.
@@ -36,10 +43,12 @@ class Simulation:
         self.robot = robot
         self.suite = suite
         self.tabletop = Tabletop(robot, urdf)
-        home = np.array(robot.home)
-        follower = PositionFollower if robot.driver.streams else TrajectoryFollower
-        self._arm: PositionFollower | TrajectoryFollower = follower(home)
+        self._start = np.array([*robot.home, robot.gripper.open])[: len(robot.commanded_joints)]
+        self._arm = arm_double(robot, self._start)
         self._gripper = robot.gripper.open  # [m] where it is told to be
+        self._grip = GripperJudge()
+        self._tolerances = TOLERANCES  # of the trajectory that is followed
+        self._given_up: GoalCode | None = None  # why it is followed no more
         self._owed = 0.0  # [s] simulated time still due
         self._elapsed = 0.0  # [s] simulated since the reset
         self._succeeding = 0.0  # [s] the predicate has held
@@ -52,34 +61,71 @@ class Simulation:
         """
         episode = sample_episode(task, seed)
         self.tabletop.reset(episode)
-        self._arm.hold(np.array(self.robot.home))
+        self._arm.hold(self._start)
         self._gripper = self.robot.gripper.open
         self._owed = self._elapsed = self._succeeding = 0.0
         return episode
 
-    def command_arm(self, trajectory: Trajectory, now: float) -> None:
+    def check_arm(self, trajectory: Trajectory, now: float) -> None:
+        """Refuse a trajectory that the arm's controller would refuse at time `now` [s].
+
+        Raises:
+            ShapeError: The controller cannot use it.
+        """
+        assert isinstance(self._arm, TrajectoryFollower), 'this driver takes no trajectories'
+        self._arm.check(trajectory, now)
+
+    def command_arm(
+        self, trajectory: Trajectory, now: float, tolerances: Tolerances = TOLERANCES
+    ) -> None:
         """Give the arm's controller a trajectory, at time `now` [s].
 
         Raises:
             ShapeError: The controller cannot use it.
         """
-        assert isinstance(self._arm, TrajectoryFollower), 'this driver streams'
+        assert isinstance(self._arm, TrajectoryFollower), 'this driver takes no trajectories'
         self._arm.accept(trajectory, now)
+        self._tolerances, self._given_up = tolerances, None
 
-    def stream_arm(self, positions: Array) -> None:
-        """Give the arm's controller its next position (dof,) [rad], where the driver streams.
+    def stream_arm(self, values: Array, now: float, stamp: float | None = None) -> None:
+        """Give the arm's controller its next positions or velocities (n,), as it takes them.
+
+        Args:
+            values: [rad] or [rad/s]; the gripper's last, where this controller has it.
+            now: Time [s].
+            stamp: When it was said [s]; None: the message has no stamp.
 
         Raises:
             ShapeError: The controller cannot use it.
         """
-        assert isinstance(self._arm, PositionFollower), 'this driver takes trajectories'
-        self._arm.accept(positions)
+        if isinstance(self._arm, VelocityFollower):
+            self._arm.accept(values, now, stamp)
+        else:
+            assert isinstance(self._arm, PositionFollower), 'this driver takes trajectories'
+            self._arm.accept(values)
 
-    def command_gripper(self, trajectory: Trajectory, now: float) -> None:
-        """Give the gripper's controller a trajectory; it goes to the last point at its speed."""
-        target = float(trajectory.positions[-1, 0]) if len(trajectory.positions) else np.nan
+    def judge_arm(self, now: float) -> GoalCode | None:
+        """Return how the goal of the arm has ended at time `now` [s], None while it runs."""
+        assert isinstance(self._arm, TrajectoryFollower), 'this driver takes no trajectories'
+        if self._given_up is not None:
+            return self._given_up
+        return judge(self._arm, self._tolerances, self._arm_now(), now)
+
+    def hold_arm(self) -> None:
+        """Let the arm's controller forget its goal and hold where the arm is."""
+        self._arm.hold(self.tabletop.world.joint_state().position[: len(self._start)])
+
+    def command_gripper(self, target: float, now: float) -> None:
+        """Tell the gripper where to go [m], at time `now` [s]; it goes there at its speed."""
         if np.isfinite(target):
             self._gripper = target
+            self._grip.begin(now)
+
+    def judge_gripper(self, now: float) -> tuple[str, float]:
+        """Return how the gripper's goal has ended, '' while it runs, and where it is [m]."""
+        state = self.tabletop.world.joint_state()
+        position, speed = float(state.position[-1]), float(state.velocity[-1])
+        return self._grip.judge(self._gripper, position, speed, now), position
 
     def advance(self, now: float, elapsed: float) -> JointState:
         """Let the world move for `elapsed` [s] and return the joints, stamped `now`.
@@ -96,10 +142,25 @@ class Simulation:
             seconds = steps * TIMESTEP
             self._owed -= seconds
             self._elapsed += seconds
-            world.set_command(self._arm.sample(now)[0], self._gripper, over=seconds)
+            self._enforce(now)
+            place, dof = self._arm.sample(now)[0], self.robot.dof
+            grip = float(place[dof]) if len(place) > dof else self._gripper
+            world.set_command(place[:dof], grip, over=seconds)
             world.step(seconds)
         measured = world.joint_state()
         return JointState(now, measured.position, measured.velocity)
+
+    def _arm_now(self) -> Array:
+        # Not the gripper, if the arm's controller has it: what holds something is off its goal.
+        return self.tabletop.world.joint_state().position[: self.robot.dof]
+
+    def _enforce(self, now: float) -> None:
+        """Hold the arm where a trajectory controller finds it off its trajectory or its goal."""
+        if isinstance(self._arm, TrajectoryFollower):
+            code = judge(self._arm, self._tolerances, self._arm_now(), now)
+            if code is not None and code is not GoalCode.SUCCESSFUL:
+                self._given_up = code
+                self.hold_arm()
 
     def judge(self, now: float, elapsed: float) -> TaskStatus:
         """Return how the task stands.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
+from vla_ros.errors import MissingPackageError
 from vla_ros.graph import Qos
 
 
@@ -21,7 +23,19 @@ def profile(qos: Qos) -> QoSProfile:
     )
 
 
+@cache
 def interface(name: str) -> Any:
-    """Return the class of an interface such as 'std_msgs/msg/String'."""
+    """Return the class of an interface such as 'std_msgs/msg/String'.
+
+    Raises:
+        MissingPackageError: Its package is not installed.
+    """
     package, kind, cls = name.split('/')
-    return getattr(import_module(f'{package}.{kind}'), cls)
+    try:
+        module = import_module(f'{package}.{kind}')
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        cure = f'install ros-$ROS_DISTRO-{package.replace("_", "-")}, or source its workspace'
+        raise MissingPackageError(package, f'for {name}', cure) from error
+    return getattr(module, cls)

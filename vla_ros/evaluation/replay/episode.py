@@ -78,7 +78,7 @@ def _topics(robot: RobotSpec) -> list[graph.Topic]:
     return [
         graph.JOINT_STATES, graph.INSTRUCTION, graph.TRAJECTORY, graph.CHUNK,
         graph.EXECUTION_STATE, graph.SAFETY_STATUS, graph.OBSTACLES,
-        graph.controller_topics(robot)[1],
+        graph.command_topics(robot)[-1],
     ]  # fmt: skip
 
 
@@ -111,7 +111,7 @@ class _Said:
             graph.OBSTACLES.name: lambda t, m: self.solids.append(
                 Solids(t, stamp_from_msg(m), *obstacles_from_msg(m))
             ),
-            graph.controller_topics(robot)[1].name: self._gripper,
+            graph.command_topics(robot)[-1].name: self._gripper,
         }
 
     def take(self, topic: str, time: float, recorded: Any) -> None:
@@ -212,9 +212,12 @@ class _Said:
         self._origins[_key(stamp_from_msg(msg))] = provenance_from_msg(msg)
 
     def _gripper(self, time: float, msg: Any) -> None:
-        goal = trajectory_from_msg(msg, (self._robot.gripper.joint,))
+        robot = self._robot
+        carried = robot.driver.carries  # then it is a column of the arm's command
+        names = robot.commanded_joints if carried else (robot.gripper.joint,)
+        goal = trajectory_from_msg(msg, names)
         if len(goal.times):
-            self.gripper.append((time, float(goal.positions[-1, 0])))
+            self.gripper.append((time, float(goal.positions[-1, -1])))
 
 
 def _asked(chunk: Chunk) -> float:

@@ -11,7 +11,10 @@ from vla_ros.messages import (
     execution_state_from_msg,
     flag_from_msg,
     frame_from_msg,
+    goal_result_from_msg,
+    gripper_goal_from_msg,
     hold_from_msg,
+    jog_from_msg,
     joint_state_from_msg,
     obstacles_from_msg,
     policy_status_from_msg,
@@ -19,9 +22,11 @@ from vla_ros.messages import (
     provenance_from_msg,
     safety_status_from_msg,
     stamp_from_msg,
+    targets_from_msg,
     task_status_from_msg,
     text_from_msg,
     time_from_msg,
+    tolerances_from_msg,
     trajectory_from_msg,
 )
 from vla_ros.ros.convert.basics import (
@@ -30,6 +35,16 @@ from vla_ros.ros.convert.basics import (
     header,
     text_to_msg,
     time_to_msg,
+)
+from vla_ros.ros.convert.drivers import (
+    ENCODERS,
+    goal_result,
+    goal_to_msg,
+    gripper_goal,
+    gripper_result,
+    jog_to_msg,
+    Outgoing,
+    positions_to_msg,
 )
 from vla_ros.ros.convert.images import (
     camera_info_to_msg,
@@ -41,7 +56,6 @@ from vla_ros.ros.convert.joints import (
     CommandWriter,
     hold_to_msg,
     joint_state_to_msg,
-    positions_to_msg,
     trajectory_to_msg,
 )
 from vla_ros.ros.convert.markers import (
@@ -80,7 +94,9 @@ from vla_ros.ros.convert.status import (
 )
 
 __all__ = [
+    'ENCODERS',
     'CommandWriter',
+    'Outgoing',
     'camera_info_to_msg',
     'clock_to_msg',
     'depth_from_msg',
@@ -91,9 +107,17 @@ __all__ = [
     'flag_to_msg',
     'frame_from_msg',
     'frame_to_msg',
+    'goal_result',
+    'goal_result_from_msg',
+    'goal_to_msg',
+    'gripper_goal',
+    'gripper_goal_from_msg',
+    'gripper_result',
     'header',
     'hold_from_msg',
     'hold_to_msg',
+    'jog_from_msg',
+    'jog_to_msg',
     'joint_state_from_msg',
     'joint_state_to_msg',
     'jpeg_of_msg',
@@ -121,12 +145,14 @@ __all__ = [
     'start_answer_from_msg',
     'start_from_msg',
     'start_request',
+    'targets_from_msg',
     'task_status_from_msg',
     'task_status_to_msg',
     'text_from_msg',
     'text_to_msg',
     'time_from_msg',
     'time_to_msg',
+    'tolerances_from_msg',
     'trajectory_from_msg',
     'trajectory_to_msg',
     'trigger_answer',

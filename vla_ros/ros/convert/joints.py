@@ -9,7 +9,6 @@ from typing import Any
 from builtin_interfaces.msg import Duration
 import numpy as np
 from sensor_msgs.msg import JointState as JointStateMsg
-from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from vla_ros.ros.convert.basics import header, split
@@ -96,13 +95,10 @@ class CommandWriter:
         self._rows.append((np.frombuffer(point.positions), np.frombuffer(point.velocities)))
 
 
-def positions_to_msg(positions: Array) -> Float64MultiArray:
-    """Return what a forward position controller gets: positions (n,) [rad] or [m]."""
-    return Float64MultiArray(data=doubles(positions))
-
-
 def hold_to_msg(stamp: float, names: Sequence[str], hold: Hold) -> JointStateMsg:
     """Return a report of the forwarder: without joints the stream runs, without places it waits.
+
+    The frame holds why it stopped the arm.
 
     Args:
         stamp: ROS time [s].
@@ -110,6 +106,7 @@ def hold_to_msg(stamp: float, names: Sequence[str], hold: Hold) -> JointStateMsg
         hold: What is reported.
     """
     msg = JointStateMsg(header=header(stamp), name=[] if hold.streams else list(names))
+    msg.header.frame_id = hold.reason
     if hold.place is not None:
         msg.position = doubles(hold.place)
     return msg
