@@ -1,4 +1,4 @@
-"""What holds of every robot file: it fits its URDF, its capsules hold, home is a place to begin."""
+"""What holds of every robot file: it fits its URDF, its capsules hold, home is clear."""
 
 from __future__ import annotations
 
@@ -158,7 +158,9 @@ def test_home_is_above_the_table_pointing_down_and_clear(name):
             assert model.distance(a, b) > MARGIN, (a.name, b.name)
     for capsule in robot.capsules:
         if capsule.name not in robot.floor_exempt:
-            ends = [model.pose(capsule.link).act(np.array(end))[2] for end in (capsule.a, capsule.b)]
+            ends = [
+                model.pose(capsule.link).act(np.array(end))[2] for end in (capsule.a, capsule.b)
+            ]
             assert min(ends) - capsule.radius > robot.floor_height + 0.01, capsule.name
 
 
@@ -237,15 +239,20 @@ def test_the_simulated_arm_follows_a_plan_through_the_filter(name):
     plan = Plan(len(robot.joint_names), accel=robot.limits('acceleration'))
     plan.reset(now - DT)
     guard.reset(start)
-    times = np.arange(1, 101) * 0.02
-    swing = 0.5 - 0.5 * np.cos(np.pi * times)  # 0 to 1 in one second, and back
     reach = np.minimum(0.15, 0.15 * robot.limits('velocity'))  # [rad]
-    points = np.tile(start, (len(times), 1))
-    points[:, :-1] += swing[:, None] * reach * np.where(np.arange(robot.dof) % 2, -1.0, 1.0)
-    points[:, -1] = ends[0] + swing * (ends[1] - ends[0])
-    assert plan.accept(Trajectory(now, times, points, np.gradient(points, 0.02, axis=0)), now).ok
+    swing = np.append(reach * np.where(np.arange(robot.dof) % 2, -1.0, 1.0), ends[1] - ends[0])
+
+    def send() -> None:
+        times = np.arange(1, 61) * 0.02
+        phase = np.pi * np.minimum(plan.clock.phi + times, 2.0)[:, None]
+        points = start + (0.5 - 0.5 * np.cos(phase)) * swing
+        speeds = 0.5 * np.pi * np.sin(phase) * swing
+        assert plan.accept(Trajectory(now, times, points, speeds), now).ok
+
     worst, farthest, held = 0.0, 0.0, []
-    for _ in range(round(2.1 / DT)):
+    for tick in range(round(2.3 / DT)):
+        if tick % 80 == 0:
+            send()
         now += DT
         measured = world.joint_state()
         state = JointState(now, measured.position, measured.velocity)
@@ -255,6 +262,7 @@ def test_the_simulated_arm_follows_a_plan_through_the_filter(name):
         assert (command[:-1] >= robot.limits('lower')).all()
         assert (command[:-1] <= robot.limits('upper')).all()
         assert result.min_barrier > 0.0
+        assert result.level <= 1, result.message
         world.set_command(command[:-1], command[-1], over=DT)
         world.step(DT)
         farthest = max(farthest, float(np.abs(command[:-1] - start[:-1]).max()))

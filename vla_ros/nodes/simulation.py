@@ -39,7 +39,7 @@ class Simulation:
         home = np.array(robot.home)
         follower = PositionFollower if robot.driver.streams else TrajectoryFollower
         self._arm: PositionFollower | TrajectoryFollower = follower(home)
-        self._gripper = robot.gripper.open  # [m] where it is told to be
+        self._gripper = robot.gripper.open  # where it is told to be
         self._owed = 0.0  # [s] simulated time still due
         self._elapsed = 0.0  # [s] simulated since the reset
         self._succeeding = 0.0  # [s] the predicate has held
