@@ -40,13 +40,17 @@ class JointLimits:
 
 @dataclass(frozen=True)
 class Gripper:
-    """A parallel gripper driven by one joint; its other fingers follow by mimic."""
+    """A gripper driven by one joint; what else moves follows by mimic.
+
+    The joint slides [m] or turns [rad], as the URDF has it, and closes either way: `closed` may
+    lie above `open`.
+    """
 
     joint: str
-    closed: float  # [m] joint position when closed
-    open: float  # [m] joint position when open
-    velocity: float  # [m/s]
-    effort: float  # [N]
+    closed: float  # [m] or [rad] joint position when closed
+    open: float  # [m] or [rad] joint position when open
+    velocity: float  # [m/s] or [rad/s]
+    effort: float  # [N] or [N m]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from vla_ros.robot import GRIPPERS, KINDS, load_robot
 from vla_ros.rotation import EULER, WIDTHS
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('checkpoints/*/*.md')])
+PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md'), *ROOT.glob('checkpoints/*/*.md')])
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda p: str(p.relative_to(ROOT)))

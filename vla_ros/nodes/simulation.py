@@ -45,7 +45,7 @@ class Simulation:
         self.tabletop = Tabletop(robot, urdf)
         self._start = np.array([*robot.home, robot.gripper.open])[: len(robot.commanded_joints)]
         self._arm = arm_double(robot, self._start)
-        self._gripper = robot.gripper.open  # [m] where it is told to be
+        self._gripper = robot.gripper.open  # where it is told to be
         self._grip = GripperJudge()
         self._tolerances = TOLERANCES  # of the trajectory that is followed
         self._given_up: GoalCode | None = None  # why it is followed no more

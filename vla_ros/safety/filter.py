@@ -63,7 +63,7 @@ class SafetyFilter:
         self._measured: JointState | None = None  # newest one that is good
         self._started = False  # whether there was a first reset
         self._take(config)
-        self._restart(np.array(robot.home), self._grip[1])
+        self._restart(np.array(robot.home), robot.gripper.open)
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -140,7 +140,7 @@ class SafetyFilter:
         self._q, self._v, self._acc = q, np.zeros_like(q), np.zeros_like(q)
         self._stop = Brake()  # what runs where the next velocity is refused
         self._hindered, self._deviates = 0.0, False
-        self._gripper = min(max(gripper, self._grip[0]), self._grip[1])  # [m] held target
+        self._gripper = min(max(gripper, self._grip[0]), self._grip[1])  # held target
         self._rate, self._dt = 0.0, self.config.period  # of the time since the last tick
         self._now = 0.0  # [s] ROS time of the last tick
         self._clocks.restart()

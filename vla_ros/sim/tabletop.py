@@ -38,7 +38,7 @@ class Tabletop:
         Args:
             episode: What is asked, over which layout.
             arm: Joint positions (dof,) [rad]; None = home.
-            gripper: Gripper joint [m]; None = open.
+            gripper: Gripper joint [m] or [rad]; None = open.
         """
         self.episode = episode
         layout = episode.layout
