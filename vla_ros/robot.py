@@ -94,6 +94,11 @@ class Camera:
                 'of the raw pictures; write transport: compressed beside it.'
             )
 
+    @property
+    def optical_frame(self) -> str:
+        """Frame of its pictures: z forward, x right, y down."""
+        return f'{self.name}_optical_frame'
+
 
 KINDS = {  # controllers of the arm, and whether they take one position after another
     'joint_trajectory_controller': False,  # trajectory_msgs/JointTrajectory

@@ -43,9 +43,7 @@ class Node(LifecycleNode):
         super().__init__(name, **kwargs)
         self.failure: VlaError | None = None  # why the last transition failed
         self.fatal: BaseException | None = None  # why the process must end
-        self.autostart = declare(
-            self, 'autostart', True, 'Configure and activate at once, without a lifecycle manager.'
-        )
+        self.autostart = self.argument('autostart')
 
     def argument(self, name: str, *, live: bool = False) -> Any:
         """Declare the parameter of a launch argument of graph.py and return its value."""
