@@ -42,10 +42,15 @@ def described() -> Callable[..., tuple[ModuleType, Any, Any]]:
 
 @pytest.fixture
 def words() -> Callable[[Any, Any], list[str]]:
-    """Return what tells the words of a process's command line."""
+    """Return what tells the words of a process's command line, without a node's executable.
+
+    The packages that we do not bring need not be there.
+    """
+    node = pytest.importorskip('launch_ros.actions').Node
 
     def perform(action: Any, context: Any) -> list[str]:
-        return [''.join(part.perform(context) for part in argument) for argument in action.cmd]
+        command = action.cmd[1:] if isinstance(action, node) else action.cmd
+        return [''.join(part.perform(context) for part in argument) for argument in command]
 
     return perform
 

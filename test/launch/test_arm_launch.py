@@ -78,7 +78,6 @@ def test_the_policy_alone_may_have_a_python_of_its_own(described, words):
 @pytest.mark.parametrize('robot', [ROBOT, STREAMING], ids=lambda r: r.name)
 def test_gazebo_gets_an_arm_a_bridge_and_controllers(described, words, robot):
     from launch.actions import IncludeLaunchDescription, RegisterEventHandler
-    from launch_ros.actions import Node
 
     module, _, context = described('gazebo', robot=robot.name, namespace='/left')
     actions = module.everything(context)
@@ -97,13 +96,13 @@ def test_gazebo_gets_an_arm_a_bridge_and_controllers(described, words, robot):
     assert start == '-r'
     assert Path(world).is_file()
     (later,) = (a for a in actions if isinstance(a, RegisterEventHandler))
-    spawned = [a for a in later.event_handler.entities if isinstance(a, Node)]
+    spawned = later.event_handler.handle(None, context)
     assert [(n.node_package, n.node_executable) for n in spawned] == [
         ('controller_manager', 'spawner')
     ]
     command = words(spawned[0], context)
     parameters = yaml.safe_load(Path(command[command.index('--param-file') + 1]).read_text())
-    controllers = command[1 : command.index('--param-file')]
+    controllers = command[: command.index('--param-file')]
     assert {f'/left/{name}' for name in controllers[1:]} < parameters.keys()
 
 
@@ -147,7 +146,5 @@ def test_the_description_shows_arm_and_capsules(described, words, gui):
         (display.get('Topic') or display.get('Description Topic') or {}).get('Value')
         for display in shows
     } - {None}
-    assert topics <= {f'/{name}' for name in graph.shown(ROBOT)}, (
-        'each can be moved to a namespace'
-    )
+    assert topics <= {f'/{name}' for name in graph.shown(ROBOT)}, 'each has a namespace'
     assert 'rviz_default_plugins/RobotModel' in {display['Class'] for display in shows}

@@ -59,8 +59,8 @@ def bridge(robot: RobotSpec, namespace: str) -> list[dict[str, Any]]:
         topics += graph.camera_topics(robot, camera.name)
         if camera.transport != 'raw':
             raise ConfigError(
-                f"robot {robot.name}: camera '{camera.name}' has transport {camera.transport}, and "
-                'Gazebo sends raw pictures: take a robot file with transport: raw.'
+                f"robot {robot.name}: camera '{camera.name}' has transport {camera.transport}, "
+                'and Gazebo sends raw pictures: take a robot file with transport: raw.'
             )
     return [
         {
