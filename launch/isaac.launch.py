@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from launch.action import Action
 from launch.actions import ExecuteProcess, OpaqueFunction, Shutdown
-from launch.conditions import LaunchConfigurationNotEquals
+from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 
 from launch import LaunchContext, LaunchDescription
@@ -33,7 +33,7 @@ def everything(context: LaunchContext) -> list[Action]:
     return [
         ExecuteProcess(
             cmd=[LaunchConfiguration('isaac'), str(stage), *named],
-            condition=LaunchConfigurationNotEquals('isaac', ''),
+            condition=IfCondition(str(bool(launching.given(context, 'isaac')))),
             on_exit=Shutdown(reason='Isaac Sim ended'),
             output='screen',
         ),
