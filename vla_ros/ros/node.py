@@ -232,5 +232,5 @@ def run(make: Callable[[], Node], nice: int = 0) -> int:
             executor.remove_node(node)
             node.destroy_node()
         executor.shutdown()
-        rclpy.try_shutdown()
+        rclpy.get_default_context().try_shutdown()  # Humble has no shorter name
     return status
