@@ -56,6 +56,7 @@ class Cell:
 
     def wander(self, what: str) -> None:
         """Wait until the arm has moved from here, and that nothing has latched."""
+        self.client.until(lambda: self.joints, LIMIT, 'a joint state')
         start = self.joints[-1].position
 
         def moved() -> bool:
