@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 from pathlib import Path
+import sys
 
 import pytest
 
@@ -83,8 +84,8 @@ def test_the_nodes_are_those_of_the_graph(described):
 
 
 @pytest.mark.timeout(400)
-def test_the_launch_starts_every_node_and_ends_clean(run):
-    """Run it with the policy that holds the pose, until every node has reported."""
+def test_the_launch_starts_every_node_and_ends_clean(run, tmp_path):
+    """Run it until every node has reported, the policy in a Python of its own."""
     from vla_ros.nodes.client import Client
 
     heard: list[str] = []
@@ -94,6 +95,11 @@ def test_the_launch_starts_every_node_and_ends_clean(run):
             client.ready(LIMIT, ('policy', 'safety', 'task'))
             heard.append(client.task.instruction)
 
-    ended = run('sim', probe, {'policy': 'hold', 'seed': '1'})
+    python, used = tmp_path / 'python', tmp_path / 'used'
+    python.write_text(f'#!/bin/sh\necho "$1" >> {used}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    arguments = {'policy': 'hold', 'seed': '1', 'policy_python': str(python)}
+    ended = run('sim', probe, arguments)
     assert heard, 'every node reported'
+    assert [Path(program).name for program in used.read_text().split()] == ['policy_node']
     assert ended == {p.executable: 0 for p in PROCESSES if not p.wanted}

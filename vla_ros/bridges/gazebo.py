@@ -132,8 +132,9 @@ def _sensor(robot: RobotSpec, camera: Camera, namespace: str) -> ElementTree.Ele
     wide = 2.0 * math.atan(camera.width / camera.height * math.tan(0.5 * camera.fovy))
     named(lens, 'horizontal_fov', numbers([wide]))
     image = ElementTree.SubElement(lens, 'image')
-    for tag, content in (('width', camera.width), ('height', camera.height), ('format', 'R8G8B8')):
-        named(image, tag, str(content))
+    size = {'width': str(camera.width), 'height': str(camera.height), 'format': 'R8G8B8'}
+    for tag, content in size.items():
+        named(image, tag, content)
     clip = ElementTree.SubElement(lens, 'clip')
     for tag, distance in zip(('near', 'far'), CLIP):
         named(clip, tag, numbers([distance]))

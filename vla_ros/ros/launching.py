@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 
 from launch.actions import DeclareLaunchArgument, Shutdown
 from launch.conditions import IfCondition
+from launch.launch_context import LaunchContext
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from launch import LaunchContext
 from vla_ros import graph, paths
 from vla_ros.robot import load_robot, RobotSpec
 
