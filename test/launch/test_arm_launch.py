@@ -103,7 +103,7 @@ def test_gazebo_gets_an_arm_a_bridge_and_controllers(described, words, robot):
     command = words(spawned[0], context)
     parameters = yaml.safe_load(Path(command[command.index('--param-file') + 1]).read_text())
     controllers = command[: command.index('--param-file')]
-    assert {f'/left/{name}' for name in controllers[1:]} < parameters.keys()
+    assert {f'/left/{name}' for name in controllers} < parameters.keys()
 
 
 def test_isaac_starts_only_where_it_is_named(described, words):

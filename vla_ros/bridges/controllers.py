@@ -11,6 +11,7 @@ from vla_ros.robot import RobotSpec
 
 UPDATE_RATE = 500  # [Hz] at least twice the filter's, so that its commands are not late
 BROADCASTER = 'joint_state_broadcaster'  # joint states come from it, not from a bridge
+PLUGIN = 'joint_state_broadcaster/JointStateBroadcaster'
 PLUGINS = {  # what a command topic takes -> the controller that listens to it
     'trajectory_msgs/msg/JointTrajectory': 'joint_trajectory_controller/JointTrajectoryController',
     'std_msgs/msg/Float64MultiArray': 'forward_command_controller/ForwardCommandController',
@@ -27,24 +28,23 @@ SETTINGS: dict[str, dict[str, Any]] = {  # beside the joints
 }
 
 
-def controllers(robot: RobotSpec, namespace: str, *, simulated: bool) -> dict[str, Any]:
-    """Return the parameter file of the controller manager and of its controllers.
+def controllers(robot: RobotSpec, namespace: str) -> dict[str, Any]:
+    """Return the parameter file of a simulated controller manager and of its controllers.
 
     Args:
         robot: The arm; the topics of its driver name the controllers.
         namespace: Of the controller manager, such as '/left'.
-        simulated: Whether they run in simulated time.
 
     Raises:
         ConfigError: A command topic is none of a controller that ros2_control has.
     """
-    manager: dict[str, Any] = {'update_rate': UPDATE_RATE, 'use_sim_time': simulated}
-    manager[BROADCASTER] = {'type': f'{BROADCASTER}/JointStateBroadcaster'}
-    nodes = {'controller_manager': manager}
+    manager: dict[str, Any] = {'update_rate': UPDATE_RATE, 'use_sim_time': True}
+    nodes = {'controller_manager': manager, BROADCASTER: {'type': PLUGIN}}
     for topic, joints in commanded(robot):
-        name = controller_of(robot, topic)
-        manager[name] = {'type': PLUGINS[topic.type]}
-        nodes[name] = {'joints': list(joints), **deepcopy(SETTINGS[topic.type])}
+        said = {'joints': list(joints), **deepcopy(SETTINGS[topic.type])}
+        nodes[controller_of(robot, topic)] = {'type': PLUGINS[topic.type], **said}
+    # The manager reads the type from its own parameters, its spawner from the controller's.
+    manager.update({name: {'type': nodes[name]['type']} for name in controller_names(robot)})
     return {f'{namespace}/{name}': {'ros__parameters': said} for name, said in nodes.items()}
 
 

@@ -42,7 +42,7 @@ def write(robot: RobotSpec, namespace: str) -> dict[str, Path]:
         'controllers': folder / 'controllers.yaml',
         'bridge': folder / 'bridge.yaml',
     }
-    parameters = controllers(robot, namespace, simulated=True)
+    parameters = controllers(robot, namespace)
     files['controllers'].write_text(_yaml(parameters), encoding='utf-8')
     files['bridge'].write_text(_yaml(bridge(robot, namespace)), encoding='utf-8')
     files['model'].write_text(model(robot, namespace, files['controllers']), encoding='utf-8')

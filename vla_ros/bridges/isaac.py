@@ -82,6 +82,7 @@ def action_graph(
         ('time.outputs:simulationTime', 'joints.inputs:timeStamp'),
         ('command.outputs:jointNames', 'controller.inputs:jointNames'),
         ('command.outputs:positionCommand', 'controller.inputs:positionCommand'),
+        ('command.outputs:velocityCommand', 'controller.inputs:velocityCommand'),
         *(('context.outputs:context', f'{n}.inputs:context') for n in _SPEAKERS),
     ]
     values: list[tuple[str, Value]] = [
