@@ -34,7 +34,7 @@ import usdrt.Sdf  # noqa: E402
 
 from vla_ros import paths  # noqa: E402
 from vla_ros.bridges.description import forward  # noqa: E402
-from vla_ros.bridges.isaac import action_graph, Prims, TICKS  # noqa: E402
+from vla_ros.bridges.isaac import action_graph, Prims, READS_JOINTS, TICKS  # noqa: E402
 from vla_ros.robot import load_robot  # noqa: E402
 
 STEPS = 240  # [Hz] of the physics: four to a frame
@@ -53,6 +53,8 @@ def load_arm(robot) -> str:
         prim = stage.DefinePrim(ARM, 'Xform')
         prim.GetReferences().AddReference(options.usd)
         return ARM
+    if READS_JOINTS[release()]:  # as from then on the importer has another face
+        sys.exit('this Isaac Sim imports a URDF by its menu or its script: pass the result as --usd.')
     _, settings = omni.kit.commands.execute('URDFCreateImportConfig')
     settings.merge_fixed_joints = False  # cameras are carried by links of fixed joints
     settings.fix_base = True

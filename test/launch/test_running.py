@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytest.importorskip('rclpy')
+
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-import pytest
 
 from vla_ros import graph, paths
 from vla_ros.nodes.client import Client
