@@ -53,8 +53,8 @@ def load_arm(robot) -> str:
         prim = stage.DefinePrim(ARM, 'Xform')
         prim.GetReferences().AddReference(options.usd)
         return ARM
-    if READS_JOINTS[release()]:  # as from then on the importer has another face
-        sys.exit('this Isaac Sim imports a URDF by its menu or its script: pass the result as --usd.')
+    if READS_JOINTS.get(release()):  # as from then on the importer has another face
+        sys.exit('import the URDF by the menu or script of this Isaac Sim, and pass --usd.')
     _, settings = omni.kit.commands.execute('URDFCreateImportConfig')
     settings.merge_fixed_joints = False  # cameras are carried by links of fixed joints
     settings.fix_base = True
