@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 import importlib.util
 from pathlib import Path
+import tempfile
 import threading
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,12 @@ from vla_ros import paths
 
 FOLDER = paths.share() / 'launch'
 LIMIT = 300.0  # bound of the wait for every node [s]: the first start compiles the safety core
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Let what is written for Gazebo go to the test's own folder."""
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
 
 
 @pytest.fixture
