@@ -37,6 +37,7 @@ setup(
     data_files=data_files(),
     # requirements/ pins what `make setup` installs; under ROS 2, package.xml and rosdep do it.
     install_requires=['setuptools'],
+    extras_require={'test': ['pytest']},  # by this `colcon test` knows what runs them
     zip_safe=False,
     entry_points={
         'console_scripts': [

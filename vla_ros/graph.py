@@ -68,6 +68,7 @@ OBSTACLES = Topic('vla/obstacles', 'vla_ros_msgs/msg/ObstacleArray', LATCHED)
 ESTOP = Topic('vla/estop', 'std_msgs/msg/Bool', LATCHED)
 TASK_STATE = Topic('vla/task_state', 'vla_ros_msgs/msg/TaskState', EVENTS)
 MARKERS = Topic('vla/markers', 'visualization_msgs/msg/MarkerArray', COMMAND)
+ROBOT_DESCRIPTION = 'robot_description'  # by robot_state_publisher, as everywhere in ROS
 DIAGNOSTICS = Topic('/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', EVENTS)
 
 RESET_SERVICE = ('vla/reset', 'std_srvs/srv/Trigger')  # clears a latched stop
@@ -106,8 +107,13 @@ ARGUMENTS = {
         Argument('bag', '', 'Folder of that bag; empty: bag_ and the time of day, here.'),
         Argument('images', 'raw', 'Pictures in a bag: raw, without loss, or jpeg.'),
         Argument('use_sim_time', False, 'Follow /clock in place of the wall clock.'),
+        Argument(
+            'autostart', True, 'Configure and activate at once, without a lifecycle manager.'
+        ),
+        Argument('policy_python', '', 'Python that runs the policy, where torch is; empty: ours.'),
     )
 }
+COMMON = ('use_sim_time', 'autostart')  # what every node takes beside the simulator, which is time
 
 
 def camera_topics(robot: RobotSpec, camera: str) -> tuple[Topic, Topic]:
@@ -210,6 +216,7 @@ class Process:
     critical: bool = True  # its death stops the arm and ends the session
     simulation_only: bool = False
     wanted: str = ''  # launch argument without which it is not started; empty: always
+    interpreter: str = ''  # launch argument that names the Python that runs it; empty: ours
 
 
 def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
@@ -225,7 +232,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         node='safety_filter',
         executable='safety_filter_node',
         module='vla_ros.nodes.safety_filter_node',
-        parameters=('robot', 'safety', 'scene', 'dry_run', 'speed_scale', 'use_sim_time'),
+        parameters=('robot', 'safety', 'scene', 'dry_run', 'speed_scale', *COMMON),
         subscribes=(
             JOINT_STATES,
             TRAJECTORY,
@@ -250,7 +257,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         node='forwarder',
         executable='forwarder_node',
         module='vla_ros.nodes.forwarder_node',
-        parameters=('robot', 'safety'),
+        parameters=('robot', 'safety', *COMMON),
         subscribes=(
             *forwarded_topics(robot),
             *feedback_topics(robot),
@@ -266,7 +273,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         node='policy',
         executable='policy_node',
         module='vla_ros.nodes.policy_node',
-        parameters=('robot', 'policy', 'seed', 'use_sim_time'),
+        parameters=('robot', 'policy', 'seed', *COMMON),
         subscribes=(
             *images,
             JOINT_STATES,
@@ -280,12 +287,13 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         actions=(RUN_ACTION,),
         nice=POLICY_NICE,
         critical=False,
+        interpreter='policy_python',
     )
     sim = Process(
         node='sim',
         executable='sim_node',
         module='vla_ros.nodes.sim_node',
-        parameters=('robot', 'suite', 'task', 'seed'),
+        parameters=('robot', 'suite', 'task', 'seed', 'autostart'),
         subscribes=controller_topics(robot),
         publishes=(CLOCK, JOINT_STATES, *images, *infos, OBSTACLES, TASK_STATE, DIAGNOSTICS),
         services=(WORLD_SERVICE,),
@@ -297,7 +305,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         node='markers',
         executable='markers_node',
         module='vla_ros.nodes.markers_node',
-        parameters=('robot', 'safety', 'scene', 'use_sim_time'),
+        parameters=('robot', 'safety', 'scene', *COMMON),
         subscribes=(JOINT_STATES, SAFETY_STATUS, EXECUTION_STATE, OBSTACLES),
         publishes=(MARKERS,),
         nice=MARKERS_NICE,
@@ -312,7 +320,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         node='recorder',
         executable='bag_recorder',
         module='vla_ros.nodes.bag_recorder',
-        parameters=('robot', 'policy', 'safety', 'bag', 'images', 'use_sim_time'),
+        parameters=('robot', 'policy', 'safety', 'bag', 'images', *COMMON),
         subscribes=tuple(named.values()),
         publishes=(DIAGNOSTICS,),
         nice=RECORDER_NICE,
@@ -339,8 +347,27 @@ def replay_processes(robot: RobotSpec) -> tuple[Process, ...]:
 
 def replay_arguments() -> tuple[Argument, ...]:
     """Return the launch arguments of a recording that is played."""
-    names = ('bag', 'robot', 'policy', 'safety', 'scene', 'seed', 'speed_scale')
-    return tuple(ARGUMENTS[name] for name in names)
+    names = ('bag', 'robot', 'policy', 'safety', 'scene', 'seed', 'speed_scale', 'autostart')
+    return tuple(ARGUMENTS[name] for name in (*names, 'policy_python'))
+
+
+def record_arguments() -> tuple[Argument, ...]:
+    """Return the launch arguments of the recorder that ROS 2 brings."""
+    return ARGUMENTS['robot'], Argument('bag', 'bag', 'Folder of the bag.')
+
+
+def arm_arguments(**defaults: bool) -> tuple[Argument, ...]:
+    """Return the launch arguments of an arm that another process moves.
+
+    Args:
+        **defaults: Those that differ from `vla up`: a physical arm is commanded on request only.
+    """
+    robot = ('suite', 'task')  # of the simulator
+    return tuple(
+        replace(argument, default=defaults.get(name, argument.default))
+        for name, argument in ARGUMENTS.items()
+        if name not in robot
+    )
 
 
 def replayed(robot: RobotSpec) -> tuple[Topic, ...]:
@@ -349,6 +376,23 @@ def replayed(robot: RobotSpec) -> tuple[Topic, ...]:
     said = {topic.name for p in heard for topic in p.publishes}
     topics = {topic.name: topic for p in heard for topic in p.subscribes}
     return tuple(topic for name, topic in topics.items() if name not in said)
+
+
+def description_processes(robot: RobotSpec) -> tuple[Process, ...]:
+    """Return what shows a robot beside its links: the process that draws."""
+    drawing = (p for p in processes(robot, simulated=False) if p.node == 'markers')
+    return tuple(replace(process, wanted='') for process in drawing)
+
+
+def description_arguments() -> tuple[Argument, ...]:
+    """Return the launch arguments of what shows a robot."""
+    return tuple(ARGUMENTS[name] for name in ('robot', 'safety', 'scene', *COMMON))
+
+
+def shown(robot: RobotSpec) -> tuple[str, ...]:
+    """Return the relative topics that the configuration of RViz names from the root."""
+    images = (camera_topics(robot, camera.name)[0].name for camera in robot.cameras)
+    return MARKERS.name, ROBOT_DESCRIPTION, *images
 
 
 def full_name(topic: Topic, namespace: str = '') -> str:

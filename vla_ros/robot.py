@@ -98,6 +98,11 @@ class Camera:
                 'of the raw pictures; write transport: compressed beside it.'
             )
 
+    @property
+    def optical_frame(self) -> str:
+        """Frame of its pictures: z forward, x right, y down."""
+        return f'{self.name}_optical_frame'
+
 
 MOST_GAIN = 20.0  # [1/s]; beyond, the delay of joint states makes a position loop swing
 

@@ -37,6 +37,7 @@ COLOURS = {  # by node
     'dry_run',
     'speed_scale',
     'use_sim_time',
+    'policy_python',
 )
 @json_option
 def verb(robot: str, output: Output, **arguments: str | int | bool) -> None:

@@ -43,9 +43,7 @@ class Node(LifecycleNode):
         super().__init__(name, **kwargs)
         self.failure: VlaError | None = None  # why the last transition failed
         self.fatal: BaseException | None = None  # why the process must end
-        self.autostart = declare(
-            self, 'autostart', True, 'Configure and activate at once, without a lifecycle manager.'
-        )
+        self.autostart = self.argument('autostart')
 
     def argument(self, name: str, *, live: bool = False) -> Any:
         """Declare the parameter of a launch argument of graph.py and return its value."""
@@ -234,5 +232,5 @@ def run(make: Callable[[], Node], nice: int = 0) -> int:
             executor.remove_node(node)
             node.destroy_node()
         executor.shutdown()
-        rclpy.try_shutdown()
+        rclpy.get_default_context().try_shutdown()  # Humble has no shorter name
     return status

@@ -50,7 +50,6 @@ from vla_ros.ros.convert.images import (
     camera_info_to_msg,
     frame_to_msg,
     jpeg_of_msg,
-    optical_frame,
 )
 from vla_ros.ros.convert.joints import (
     CommandWriter,
@@ -125,7 +124,6 @@ __all__ = [
     'marks_to_msg',
     'obstacles_from_msg',
     'obstacles_to_msg',
-    'optical_frame',
     'policy_status_from_msg',
     'policy_status_to_msg',
     'positions_from_msg',
