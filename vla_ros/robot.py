@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -139,7 +139,7 @@ class RobotSpec:
     """One arm: joints, limits, frames, gripper, cameras, collision model, driver."""
 
     name: str
-    urdf: str  # file under urdf/
+    urdf: str  # file under urdf/; of a robot file elsewhere, first looked for beside it
     base_frame: str
     tool_frame: str  # tool centre point between the finger pads
     joints: tuple[JointLimits, ...]
@@ -211,4 +211,6 @@ def load_robot(path: Path) -> RobotSpec:
         ConfigError: The file, or the one that it extends, cannot be used.
     """
     data = config.read_extended(path, partial(paths.find, 'robots'))
-    return config.build(RobotSpec, data, Path(path).name)
+    robot = config.build(RobotSpec, data, Path(path).name)
+    beside = Path(path).resolve().parent / robot.urdf
+    return replace(robot, urdf=str(beside)) if beside.is_file() else robot

@@ -77,6 +77,11 @@ class Kinematics:
         pose = self._data.oMf[index]
         return pose.rotation.copy(), pose.translation.copy()
 
+    def heights(self, q: Array) -> Array:
+        """Return z of every joint's origin in the base frame (n,) [m]."""
+        pin.forwardKinematics(self.model, self._data, q)
+        return np.array([place.translation[2] for place in list(self._data.oMi)[1:]])
+
     def jacobian(self, q: Array) -> Array:
         """Return J (6, n) at the tool: [v; w] = J qd, base-aligned axes [m/s, rad/s]."""
         return pin.computeFrameJacobian(
