@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pinocchio as pin
 
 from vla_ros.errors import KinematicsError
 from vla_ros.importing.description import Description
 from vla_ros.importing.fingers import sweep
 from vla_ros.importing.parts import Parts
+from vla_ros.kinematics import read_model
 from vla_ros.kinematics.capsules import fit_capsules
 from vla_ros.kinematics.enclosure import Fit, sticks_out
 from vla_ros.kinematics.solids import joined, link_solids, Solid
@@ -56,7 +56,7 @@ def make_body(
         raise KinematicsError(
             f'{urdf.name} has no shape to enclose, neither collision nor visual.'
         )
-    model = pin.buildModelFromUrdf(str(urdf))
+    model = read_model(urdf)
     moved = {link for joint in parts.fingers for link in _carried(description, joint.child)}
     capsules: list[Capsule] = []
     links: dict[str, tuple[str, ...]] = {}

@@ -14,8 +14,8 @@ from vla_ros.importing.parts import Parts
 from vla_ros.kinematics.solids import joined, Solid
 from vla_ros.types import Array
 
-SLACK = 5e-4  # [m] that a finger may be from the nearest place that is looked at
-MOST = {1: 400, 2: 24}  # joints that move a finger -> most places of each; of more joints, 6
+SLACK = 1e-3  # [m] that a finger may be from the nearest place that is looked at
+MOST = {1: 200, 2: 24}  # joints that move a finger -> most places of each; of more joints, 6
 
 
 def sweep(model: pin.Model, parts: Parts, link: str, solid: Solid) -> Solid:

@@ -22,6 +22,7 @@ from vla_ros.importing.parts import find_parts, Parts
 from vla_ros.importing.picture import draw
 from vla_ros.importing.robot_file import Content, write
 from vla_ros.importing.srdf import Srdf
+from vla_ros.kinematics import read_model
 from vla_ros.kinematics.enclosure import Fit, sticks_out
 from vla_ros.robot import load_robot, RobotSpec
 from vla_ros.types import Array
@@ -91,7 +92,7 @@ def import_robot(
     body = make_body(urdf, description, parts, step)
     step('limits')
     limits = propose_limits(urdf, parts, np.random.default_rng([asked.seed, 0]))
-    model = pin.buildModelFromUrdf(str(urdf))
+    model = read_model(urdf)
     opening = None if parts.gripper is None else ends(model, parts, body.solids)
     floor = _floor(model, body)
     content = Content(
@@ -157,7 +158,7 @@ def _prove(robot: RobotSpec, body: Body) -> None:
     Raises:
         KinematicsError: One does.
     """
-    model = pin.buildModelFromUrdf(str(robot.urdf_path))
+    model = read_model(robot.urdf_path)
     fits: dict[int, list[Fit]] = {}
     for capsule in robot.capsules:
         frame = model.frames[model.getFrameId(capsule.link)]

@@ -9,6 +9,7 @@ import numpy as np
 import pinocchio as pin
 
 from vla_ros.importing.parts import Parts
+from vla_ros.kinematics import read_model
 from vla_ros.robot import JointLimits
 from vla_ros.types import Array
 
@@ -75,7 +76,7 @@ def _round(value: float, way: np.ufunc, digits: int = 4) -> float:
 
 def _loads(urdf: Path, parts: Parts, rng: np.random.Generator) -> tuple[Array, Array]:
     """Return the largest inertia [kg m^2] and gravity torque [N m] at each arm joint, (n,)."""
-    model = pin.buildModelFromUrdf(str(urdf))
+    model = read_model(urdf)
     data = model.createData()
     columns = [model.joints[model.getJointId(joint.name)].idx_q for joint in parts.arm]
     low, high = (np.array([getattr(j, end) for j in parts.arm]) for end in ('lower', 'upper'))

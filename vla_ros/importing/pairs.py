@@ -11,6 +11,7 @@ import pinocchio as pin
 
 from vla_ros.importing.body import Body
 from vla_ros.importing.parts import Parts
+from vla_ros.kinematics import read_model
 from vla_ros.robot import RobotSpec
 from vla_ros.safety.model import build_model
 from vla_ros.safety.survey import survey
@@ -22,7 +23,7 @@ OFTEN = 0.5  # share of the places beyond which a touch of capsules is compared 
 ALWAYS = 0.999
 LOOKS = 300  # places at which shapes are compared
 REASONS = {
-    'neighbours': 'of one joint',
+    'neighbours': 'one joint between them',
     'apart': f'stay {1e3 * APART:g} mm or more apart',
     'shapes': f'their capsules overlap, the shapes in them stay {1e3 * APART:g} mm or more apart',
     'always': 'always overlap',
@@ -81,9 +82,8 @@ def find_pairs(
             elif touching >= ALWAYS:
                 ignored[pair] = 'always'
                 doubts.append(
-                    f'{pair[0]} and {pair[1]} always overlap and are not checked, although '
-                    f'{"the shapes in them touch" if room <= 0.0 else f"{1e3 * room:.1f} mm of room"} '
-                    'at some places: see whether the URDF means that.'
+                    f'{pair[0]} and {pair[1]} always overlap and are not checked; the shapes in '
+                    f'them come as near as {1e3 * room:.1f} mm: see whether the URDF means that.'
                 )
     floor = seen[:, len(model.arm.pairs) :]
     exempt = [
@@ -102,7 +102,7 @@ class Shapes:
 
     def __init__(self, urdf: Path, parts: Parts, body: Body) -> None:
         """Read the shapes; fingers stay at 0."""
-        self._model = pin.buildModelFromUrdf(str(urdf))
+        self._model = read_model(urdf)
         self._data = self._model.createData()
         self._columns = [
             self._model.joints[self._model.getJointId(joint.name)].idx_q for joint in parts.arm

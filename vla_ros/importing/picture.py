@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pinocchio as pin
 
 from vla_ros.importing.body import Body
 from vla_ros.importing.fingers import chain_of, pose
 from vla_ros.importing.parts import Parts
-from vla_ros.kinematics import Kinematics
+from vla_ros.kinematics import Kinematics, read_model
 from vla_ros.robot import RobotSpec
 from vla_ros.types import Array
 
 VIEWS = ((12.0, -90.0), (12.0, -20.0))  # elevation and azimuth [deg]
 MOST = 4000  # triangles of one link that are drawn
 ROUND = 20  # sides of a drawn capsule
-SHELL, SKIN, TIPS = (0.35, 0.38, 0.42), (0.10, 0.45, 0.85, 0.13), (0.90, 0.45, 0.05, 0.16)
+SHELL, SKIN, TIPS = (0.72, 0.73, 0.75), (0.10, 0.45, 0.85, 0.13), (0.90, 0.45, 0.05, 0.16)
 
 
 def draw(
@@ -38,7 +37,7 @@ def draw(
         for k, word in enumerate('xyz'):
             getattr(axes, f'set_{word}lim')(middle[k] - half, middle[k] + half)
             getattr(axes, f'set_{word}label')(f'{word} [m]')
-        axes.set_box_aspect((1, 1, 1))
+        axes.set_box_aspect((1, 1, 1), zoom=1.15)
         axes.view_init(*view)
     figure.suptitle(
         f'{robot.name} at home: {len(robot.capsules)} capsules (fingers orange) around its shapes'
@@ -71,7 +70,7 @@ def _shapes(
 ) -> list[Array]:
     """Return the triangles of every link in the base frame."""
     kinematics = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
-    model = pin.buildModelFromUrdf(str(robot.urdf_path))
+    model = read_model(robot.urdf_path)
     home = np.array(robot.home)
     drawn = []
     for link, solid in body.solids.items():

@@ -80,8 +80,8 @@ def write(content: Content) -> str:
         lines.append(f'  gripper_topic: {GRIPPER_TOPIC}')
     lines += [
         '',
-        '# Capsules enclose every point of the shapes of their links, proven by subdivision; those',
-        '# of the fingers enclose them at every opening.',
+        '# Capsules enclose every point of the shapes of their links, proven by subdivision;',
+        '# those of the fingers enclose them at every opening.',
         'capsules:',
         *(f'  - {_flow(_plain(capsule))}' for capsule in body.capsules),
         *_pair_lines(content.pairs),
