@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
@@ -94,12 +95,15 @@ def _listen(topic: str) -> str:
 
 
 def _findings(done: Imported) -> list[str]:
-    """Return what `vla check NAME hold` says."""
+    """Return what `vla check NAME hold` says; holding no gripper, where there is none."""
     from vla_ros import config, paths
     from vla_ros.fit import check
     from vla_ros.spec import PolicySpec
 
-    return check(done.robot, config.load(paths.find('policies', 'hold'), PolicySpec))
+    hold = config.load(paths.find('policies', 'hold'), PolicySpec)
+    if done.parts.gripper is None:
+        hold = replace(hold, action=tuple(p for p in hold.action if p.kind != 'gripper'))
+    return check(done.robot, hold)
 
 
 def _tell(done: Imported, findings: list[str], output: Output) -> None:

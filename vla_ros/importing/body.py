@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from vla_ros.kinematics.enclosure import Fit, sticks_out
 from vla_ros.kinematics.solids import joined, link_solids, Solid
 from vla_ros.robot import Capsule
 
+FINE = 6, 0.03  # capsules of a link where few are too thick, and what one more must save
 DIGITS = 4  # of a capsule in the file, 0.1 mm
 
 
@@ -36,6 +37,7 @@ def make_body(
     description: Description,
     parts: Parts,
     step: Callable[[str], None] = lambda link: None,
+    fine: Collection[str] = (),
 ) -> Body:
     """Fit capsules to every link of an arm.
 
@@ -47,6 +49,7 @@ def make_body(
         description: Of the same robot.
         parts: Of the same robot.
         step: Is told each link before it is fitted.
+        fine: Links that get more and smaller capsules.
 
     Raises:
         KinematicsError: A mesh cannot be read, or there is no shape at all.
@@ -71,7 +74,7 @@ def make_body(
         if sticks_out(solid.moved(turn, place), [fit for fit, _ in mates]) <= 0.0:
             links[link] = tuple(name for _, name in mates)
             continue
-        made = _named(link, fit_capsules(solid))
+        made = _named(link, fit_capsules(solid, *(FINE if link in fine else ())))
         capsules += made
         links[link] = tuple(capsule.name for capsule in made)
         for c in made:

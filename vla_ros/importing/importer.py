@@ -9,7 +9,6 @@ from pathlib import Path
 import re
 
 import numpy as np
-import pinocchio as pin
 
 from vla_ros.errors import KinematicsError
 from vla_ros.importing.body import Body, make_body
@@ -89,28 +88,36 @@ def import_robot(
     out.mkdir(parents=True, exist_ok=True)
     urdf, file = out / f'{name}.urdf', out / f'{name}.yaml'
     urdf.write_text(description.reduced(name, free, folders), encoding='utf-8')
-    body = make_body(urdf, description, parts, step)
     step('limits')
     limits = propose_limits(urdf, parts, np.random.default_rng([asked.seed, 0]))
-    model = read_model(urdf)
-    opening = None if parts.gripper is None else ends(model, parts, body.solids)
-    floor = _floor(model, body)
-    content = Content(
-        name, urdf.name, source, description.base, parts, limits, opening, body, floor
-    )
-    content, robot = _settled(content, file, srdf, asked.seed, step)
+    fine: set[str] = set()  # links whose capsules are too thick for the room that there is
+    while True:
+        body = make_body(urdf, description, parts, step, fine)
+        opening = None if parts.gripper is None else ends(read_model(urdf), parts, body.solids)
+        content, robot = _settled(
+            Content(
+                name, urdf.name, source, description.base, parts, limits, opening, body,
+                _floor(urdf, body),
+            ),
+            file, srdf, asked.seed, step,
+        )  # fmt: skip
+        assert content.pairs is not None
+        thick = {c for pair in content.pairs.doubts for c in pair}
+        links = {link for link, names in body.links.items() if thick & set(names)}
+        if links <= fine:
+            break
+        fine |= links
     step('proof')
     _prove(robot, body)
     step('picture')
     picture = out / f'{name}.png'
     draw(robot, parts, body, opening, picture)
-    assert content.pairs is not None
     reasons = list(content.pairs.ignored.values())
     return Imported(
         robot, file, urdf, picture, parts, body,
         {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)},
         content.pairs.checked,
-        (*_notes(description, parts, content), *content.pairs.doubts),
+        tuple(_notes(description, parts, content)),
     )  # fmt: skip
 
 
@@ -141,8 +148,9 @@ def _file_name(name: str) -> str:
     return re.sub(r'\W+', '_', name).strip('_').lower() or 'robot'
 
 
-def _floor(model: pin.Model, body: Body) -> float:
+def _floor(urdf: Path, body: Body) -> float:
     """Return the lowest point of what no joint moves [m], 1 mm down; 0 where nothing stands."""
+    model = read_model(urdf)
     lowest = [
         float((s.moved(f.placement.rotation, f.placement.translation).triangles[..., 2]
                - s.radius[:, None]).min())
@@ -199,4 +207,10 @@ def _notes(description: Description, parts: Parts, content: Content) -> list[str
         notes.append(f'given two turns either way, since they have no ends: {", ".join(turning)}.')
     if content.floor is None:
         notes.append('no pose was clear of the floor, so there is none: add it to the file.')
+    assert content.pairs is not None
+    notes += [
+        f'{a} and {b} always overlap and are not checked; the shapes in them come as near as '
+        f'{1e3 * max(room, 0.0):.1f} mm: see whether the URDF means that.'
+        for (a, b), room in content.pairs.doubts.items()
+    ]
     return notes

@@ -39,7 +39,7 @@ class Pairs:
     floor_exempt: tuple[str, ...]
     checked: int
     nearest: float  # [m] smallest clearance seen of an ignored pair that stays apart
-    doubts: tuple[str, ...]  # pairs that are ignored although their shapes may meet
+    doubts: Mapping[tuple[str, str], float]  # [m] room of shapes whose capsules always overlap
 
 
 def find_pairs(
@@ -63,7 +63,8 @@ def find_pairs(
     places = rng.uniform(robot.limits('lower'), robot.limits('upper'), (PLACES, robot.dof))
     seen = survey(model, places)
     shapes = Shapes(robot.urdf_path, parts, body)
-    ignored, doubts, nearest = {}, [], np.inf
+    ignored: dict[tuple[str, str], str] = {}
+    doubts, nearest = {}, np.inf
     for row, (i, k) in enumerate(model.arm.pairs):
         pair, clear = (model.capsules[i], model.capsules[k]), seen[:, row]
         touching = float((clear <= 0.0).mean())
@@ -81,10 +82,7 @@ def find_pairs(
                 ignored[pair] = 'shapes'
             elif touching >= ALWAYS:
                 ignored[pair] = 'always'
-                doubts.append(
-                    f'{pair[0]} and {pair[1]} always overlap and are not checked; the shapes in '
-                    f'them come as near as {1e3 * room:.1f} mm: see whether the URDF means that.'
-                )
+                doubts[pair] = room
     floor = seen[:, len(model.arm.pairs) :]
     exempt = [
         model.capsules[capsule]
@@ -94,7 +92,7 @@ def find_pairs(
         or (height <= 0.0).mean() >= ALWAYS
     ]
     checked = len(model.arm.pairs) - len(ignored)
-    return Pairs(ignored, tuple(exempt), checked, nearest, tuple(doubts))
+    return Pairs(ignored, tuple(exempt), checked, nearest, doubts)
 
 
 class Shapes:

@@ -19,8 +19,8 @@ from vla_ros.kinematics.enclosure import distance_to_segment, Fit, sticks_out
 from vla_ros.kinematics.solids import Solid
 from vla_ros.types import Array
 
-MOST = 3  # capsules of one link
-GAIN = 0.15  # share of the volume that one more capsule must save
+MOST = 3  # capsules of one link, if not told otherwise
+GAIN = 0.15  # share of the volume that one more capsule must save, if not told otherwise
 GRAIN = 1e-4  # [m] to which a capsule is rounded
 LAP = 2e-5  # [m] by which a capsule reaches beyond what it encloses
 CUTS = (0.2, 0.35, 0.5, 0.65, 0.8)  # of the extent along a normal, where planes are tried
@@ -31,12 +31,13 @@ STEPS = 200  # of the search for one axis
 CELLS = 40  # of the grid of the search, along the longest side
 
 
-def fit_capsules(solid: Solid, most: int = MOST) -> tuple[Fit, ...]:
+def fit_capsules(solid: Solid, most: int = MOST, gain: float = GAIN) -> tuple[Fit, ...]:
     """Return capsules whose union holds every point of a solid, proven.
 
     Args:
         solid: Triangles, and what is within their radius.
-        most: Number of capsules; fewer where one more would save less than `GAIN`.
+        most: Number of capsules; fewer where one more would save too little.
+        gain: Share of the volume that one more must save.
 
     Raises:
         KinematicsError: The proof fails, which no solid of finite size should bring about.
@@ -45,7 +46,7 @@ def fit_capsules(solid: Solid, most: int = MOST) -> tuple[Fit, ...]:
     while len(parts) < most:
         ways = [[*parts[:i], *_cut(parts[i]), *parts[i + 1 :]] for i in range(len(parts))]
         way = min(ways, key=_volume)
-        if _volume(way) > (1.0 - GAIN) * _volume(parts):
+        if _volume(way) > (1.0 - gain) * _volume(parts):
             break
         parts = way
     fits = tuple(_rounded(part) for part in parts)
