@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -215,7 +215,7 @@ class RobotSpec:
     """One arm: joints, limits, frames, gripper, cameras, collision model, driver."""
 
     name: str
-    urdf: str  # file under urdf/
+    urdf: str  # file under urdf/; of a robot file elsewhere, first looked for beside it
     base_frame: str
     tool_frame: str  # tool centre point between the finger pads
     joints: tuple[JointLimits, ...]
@@ -292,4 +292,6 @@ def load_robot(path: Path) -> RobotSpec:
         ConfigError: The file, or the one that it extends, cannot be used.
     """
     data = config.read_extended(path, partial(paths.find, 'robots'))
-    return config.build(RobotSpec, data, Path(path).name)
+    robot = config.build(RobotSpec, data, Path(path).name)
+    beside = Path(path).resolve().parent / robot.urdf
+    return replace(robot, urdf=str(beside)) if beside.is_file() else robot

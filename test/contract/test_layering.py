@@ -53,6 +53,7 @@ MAY_IMPORT = {
     # nodes: a replay steps their own cores, which know no ROS; see the test below.
     'evaluation': SPECS | CORES | {'training', 'serving', 'messages', 'nodes'},
     'bench': SPECS | CORES,
+    'importing': SPECS | {'safety'},
     'ros': SPECS | {'bootstrap', 'messages'},
     'nodes': SPECS | CORES | {'ros', 'bootstrap', 'evaluation'},  # evaluation: the suite files
 }
@@ -63,7 +64,7 @@ LIBRARIES = {
     'torch': {'models', 'training', 'policies'},
     'transformers': {'models', 'training', 'policies'},
     'mujoco': {'sim'},
-    'pinocchio': {'kinematics', 'safety', 'bench'},
+    'pinocchio': {'kinematics', 'safety', 'bench', 'importing'},
     'rclpy': {'ros', 'nodes', 'preflight'},
     'websockets': {'policies', 'serving'},
     'zmq': {'policies'},

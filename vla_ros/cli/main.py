@@ -24,6 +24,7 @@ VERBS = {
     'export': 'Turn bags into a LeRobot data set, and back.',
     'train': 'Train the tiny VLA: from nothing, or on a data set.',
     'bench': 'Measure the chain.',
+    'robot': 'Make a robot file from a URDF, a xacro file or a live description.',
     'show': 'List robots, policies or suites.',
     'check': 'Tell whether a policy fits a robot.',
     'doctor': 'Look for what is missing on this machine.',

@@ -8,6 +8,7 @@ pieces of a cut triangle lie in the capsules of their sides, so that no point is
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
@@ -18,8 +19,8 @@ from vla_ros.kinematics.enclosure import distance_to_segment, Fit, sticks_out
 from vla_ros.kinematics.solids import Solid
 from vla_ros.types import Array
 
-MOST = 3  # capsules of one link
-GAIN = 0.15  # share of the volume that one more capsule must save
+MOST = 3  # capsules of one link, if not told otherwise
+GAIN = 0.15  # share of the volume that one more capsule must save, if not told otherwise
 GRAIN = 1e-4  # [m] to which a capsule is rounded
 LAP = 2e-5  # [m] by which a capsule reaches beyond what it encloses
 CUTS = (0.2, 0.35, 0.5, 0.65, 0.8)  # of the extent along a normal, where planes are tried
@@ -27,26 +28,28 @@ TRIED = 2  # cuts that look best, which are worked out
 WIDER = np.array([1.0, 1.03, 1.1, 1.25, 1.5])  # radii that are tried, times the least
 FIRST_STEPS = (0.1, 0.1, 0.05, 0.05, 0.1)  # of the search: turns, shifts, widening
 STEPS = 200  # of the search for one axis
+CELLS = 40  # of the grid of the search, along the longest side
 
 
-def fit_capsules(solid: Solid, most: int = MOST) -> tuple[Fit, ...]:
+def fit_capsules(solid: Solid, most: int = MOST, gain: float = GAIN) -> tuple[Fit, ...]:
     """Return capsules whose union holds every point of a solid, proven.
 
     Args:
         solid: Triangles, and what is within their radius.
-        most: Number of capsules; fewer where one more would save less than `GAIN`.
+        most: Number of capsules; fewer where one more would save too little.
+        gain: Share of the volume that one more must save.
 
     Raises:
         KinematicsError: The proof fails, which no solid of finite size should bring about.
     """
-    parts = [(solid, _least(solid))]
+    parts = [_part(solid, _coarse(solid))]
     while len(parts) < most:
-        ways = [[*parts[:i], *_cut(parts[i][0]), *parts[i + 1 :]] for i in range(len(parts))]
+        ways = [[*parts[:i], *_cut(parts[i]), *parts[i + 1 :]] for i in range(len(parts))]
         way = min(ways, key=_volume)
-        if _volume(way) > (1.0 - GAIN) * _volume(parts):
+        if _volume(way) > (1.0 - gain) * _volume(parts):
             break
         parts = way
-    fits = tuple(_rounded(part, fit) for part, fit in parts)
+    fits = tuple(_rounded(part) for part in parts)
     beyond = sticks_out(solid, fits)
     if beyond > 0.0:
         raise KinematicsError(
@@ -55,31 +58,55 @@ def fit_capsules(solid: Solid, most: int = MOST) -> tuple[Fit, ...]:
     return fits
 
 
-def _volume(parts: list[tuple[Solid, Fit]]) -> float:
-    return sum(fit.volume for _, fit in parts)
+class _Part(NamedTuple):
+    """A piece of a solid, what stands for it in the search, and the capsule of that."""
+
+    solid: Solid
+    coarse: Solid
+    fit: Fit
 
 
-def _rounded(solid: Solid, fit: Fit) -> Fit:
-    """Return a capsule of round numbers that holds every triangle of a solid."""
-    a, b = (np.round(end / GRAIN) * GRAIN for end in (fit.a, fit.b))
-    reach = distance_to_segment(solid.triangles, a, b).max(axis=1) + solid.radius
+def _part(solid: Solid, coarse: Solid) -> _Part:
+    return _Part(solid, coarse, _least(coarse))
+
+
+def _volume(parts: list[_Part]) -> float:
+    return sum(part.fit.volume for part in parts)
+
+
+def _coarse(solid: Solid) -> Solid:
+    """Return a solid with its corners on a grid, and no triangle twice."""
+    cell = float(np.ptp(solid.triangles, axis=(0, 1)).max()) / CELLS or 1.0
+    rows = np.column_stack((np.rint(solid.triangles.reshape(-1, 9) / cell) * cell, solid.radius))
+    rows = np.unique(rows, axis=0)
+    return Solid(rows[:, :9].reshape(-1, 3, 3), rows[:, 9])
+
+
+def _rounded(part: _Part) -> Fit:
+    """Return the capsule in round numbers, as wide as the piece of the solid itself needs."""
+    a, b = (np.round(end / GRAIN) * GRAIN for end in (part.fit.a, part.fit.b))
+    reach = distance_to_segment(part.solid.triangles, a, b).max(axis=1) + part.solid.radius
     return Fit(a, b, float(np.ceil((reach.max() + LAP) / GRAIN) * GRAIN))
 
 
-def _cut(solid: Solid) -> list[tuple[Solid, Fit]]:
-    """Return both sides of the plane that leaves the least volume, with their capsules."""
-    points, _ = _extremes(solid)
+def _cut(part: _Part) -> list[_Part]:
+    """Return both sides of the plane that leaves the least volume; the whole, if none cuts it."""
+    points, _ = _extremes(part.coarse)
     looks = []
     for normal in (*_principal(points), *np.eye(3)):
         along = points @ normal
         for share in CUTS:
             offset = along.min() + share * np.ptp(along)
-            sides = [s for s in split(solid, normal, offset) if len(s.triangles)]
-            if len(sides) == 2:
-                looks.append((sum(_rough(side) for side in sides), sides))
+            sides = split(part.coarse, normal, offset)
+            if all(len(side.triangles) for side in sides):
+                looks.append((sum(_rough(side) for side in sides), normal, offset, sides))
     looks.sort(key=lambda look: look[0])
-    ways = [[(side, _least(side)) for side in sides] for _, sides in looks[:TRIED]]
-    return min(ways, key=_volume, default=[(solid, _least(solid))])
+    ways = []
+    for _, normal, offset, sides in looks[:TRIED]:
+        whole = split(part.solid, normal, offset)
+        if all(len(side.triangles) for side in whole):
+            ways.append([_part(*both) for both in zip(whole, sides)])
+    return min(ways, key=_volume, default=[part])
 
 
 def split(solid: Solid, normal: Array, offset: float) -> tuple[Solid, Solid]:

@@ -11,6 +11,7 @@ import numpy as np
 import pinocchio as pin
 
 from vla_ros.errors import KinematicsError
+from vla_ros.kinematics.model import read_model
 from vla_ros.types import Array
 
 SIDES = 48  # of the prism around a cylinder; it is 0.2 % wider
@@ -92,8 +93,8 @@ def link_solids(urdf: Path, package_dirs: Sequence[Path] = ()) -> dict[str, Soli
         KinematicsError: The URDF or a mesh cannot be read; the message names it.
     """
     folders = [str(folder) for folder in package_dirs]
+    model = read_model(urdf)
     try:
-        model = pin.buildModelFromUrdf(str(urdf))
         shapes = [
             pin.buildGeomFromUrdf(model, str(urdf), kind, package_dirs=folders)
             for kind in (pin.GeometryType.COLLISION, pin.GeometryType.VISUAL)
