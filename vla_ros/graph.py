@@ -14,6 +14,7 @@ STATUS_RATE = 20.0  # [Hz] status topics
 EXECUTION_RATE = 50.0  # [Hz] of the execution state
 POLICY_NICE = 10  # the policy gives way to a control loop that may not take priority
 MARKERS_NICE = 10  # pictures for people give way as the policy does
+PREFLIGHT_NICE = 5  # it listens before anything moves
 RECORDER_NICE = 5  # as do recordings; less so, for what they do not hear in time is lost
 SAFETY_NICE = -10  # where the right to it exists: callbacks and DDS threads feed the loop
 SIM_NICE = -5  # likewise: it stands in for hardware, which no load slows down
@@ -102,6 +103,9 @@ ARGUMENTS = {
         Argument('dry_run', False, 'Compute every command and send none to the controllers.'),
         Argument('speed_scale', 1.0, 'Upper bound of the speed along the plan, in (0, 1].'),
         Argument('markers', False, 'Start the process that draws for RViz and Foxglove.'),
+        Argument(
+            'preflight', False, 'Activate the safety filter only once nothing is found to be bad.'
+        ),
         Argument('record', False, 'Start the process that records a bag.'),
         Argument('bag', '', 'Folder of that bag; empty: bag_ and the time of day, here.'),
         Argument('images', 'raw', 'Pictures in a bag: raw, without loss, or jpeg.'),
@@ -188,7 +192,15 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         node='safety_filter',
         executable='safety_filter_node',
         module='vla_ros.nodes.safety_filter_node',
-        parameters=('robot', 'safety', 'scene', 'dry_run', 'speed_scale', 'use_sim_time'),
+        parameters=(
+            'robot',
+            'safety',
+            'scene',
+            'dry_run',
+            'speed_scale',
+            'preflight',
+            'use_sim_time',
+        ),
         subscribes=(
             JOINT_STATES,
             TRAJECTORY,
@@ -259,6 +271,17 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         critical=False,
         wanted='markers',
     )
+    preflight = Process(
+        node='preflight',
+        executable='preflight_node',
+        module='vla_ros.nodes.preflight_node',
+        parameters=('robot', 'policy', 'safety'),
+        subscribes=(),  # it listens to all, and asks for nothing that changes who is heard
+        publishes=(),
+        nice=PREFLIGHT_NICE,
+        critical=False,
+        wanted='preflight',
+    )
     arm = (sim,) if simulated else ()
     driver = (forwarder,) if robot.driver.streams else ()
     heard = (sim, *driver, safety, policy)
@@ -274,7 +297,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         critical=False,
         wanted='record',
     )
-    return (*arm, *driver, safety, policy, markers, recorder)
+    return (*arm, *driver, safety, policy, preflight, markers, recorder)
 
 
 def recorded(robot: RobotSpec) -> tuple[Topic, ...]:
@@ -282,7 +305,8 @@ def recorded(robot: RobotSpec) -> tuple[Topic, ...]:
     return next(p for p in processes(robot, simulated=True) if p.node == 'recorder').subscribes
 
 
-REPLAY_PARAMETERS = {'dry_run': True, 'use_sim_time': True}  # beside a recording that is played
+# Of what runs beside a recording that is played.
+REPLAY_PARAMETERS = {'dry_run': True, 'preflight': False, 'use_sim_time': True}
 
 
 def replay_processes(robot: RobotSpec) -> tuple[Process, ...]:

@@ -53,7 +53,9 @@ MAY_IMPORT = {
     'evaluation': SPECS | CORES | {'training', 'serving', 'messages', 'nodes'},
     'bench': SPECS | CORES,
     'ros': SPECS | {'bootstrap', 'messages'},
-    'nodes': SPECS | CORES | {'ros', 'bootstrap', 'evaluation'},  # evaluation: the suite files
+    'nodes': SPECS
+    | CORES
+    | {'ros', 'bootstrap', 'evaluation', 'preflight'},  # evaluation: the suites
 }
 EVERYTHING = {'cli', 'preflight'}  # may import any room; ROS only inside a function
 

@@ -24,9 +24,9 @@ VERBS = {
     'export': 'Turn bags into a LeRobot data set, and back.',
     'train': 'Train the tiny VLA: from nothing, or on a data set.',
     'bench': 'Measure the chain.',
-    'show': 'List robots, policies or suites.',
+    'show': 'Print the graph, a robot or a policy, or list all there are.',
     'check': 'Tell whether a policy fits a robot.',
-    'doctor': 'Look for what is missing on this machine.',
+    'doctor': 'Look for what is wrong with this machine or a running system.',
 }
 
 

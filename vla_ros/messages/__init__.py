@@ -7,6 +7,7 @@ to a message and back unchanged, so that it can be a key.
 from __future__ import annotations
 
 from vla_ros.messages.basics import (
+    clock_from_msg,
     flag_from_msg,
     stamp_from_msg,
     text_from_msg,
@@ -15,11 +16,13 @@ from vla_ros.messages.basics import (
 from vla_ros.messages.images import (
     depth_from_msg,
     frame_from_msg,
+    lens_from_msg,
 )
 from vla_ros.messages.joints import (
     hold_from_msg,
     joint_positions_from_msg,
     joint_state_from_msg,
+    named_joints_from_msg,
     positions_from_msg,
     trajectory_from_msg,
 )
@@ -35,6 +38,7 @@ from vla_ros.messages.status import (
 )
 
 __all__ = [
+    'clock_from_msg',
     'depth_from_msg',
     'execution_state_from_msg',
     'flag_from_msg',
@@ -42,6 +46,8 @@ __all__ = [
     'hold_from_msg',
     'joint_positions_from_msg',
     'joint_state_from_msg',
+    'lens_from_msg',
+    'named_joints_from_msg',
     'obstacles_from_msg',
     'policy_status_from_msg',
     'positions_from_msg',

@@ -15,6 +15,11 @@ def stamp_from_msg(msg: Any) -> float:
     return time_from_msg(msg.header.stamp)
 
 
+def clock_from_msg(msg: Any) -> float:
+    """Return the time of /clock [s]."""
+    return time_from_msg(msg.clock)
+
+
 def text_from_msg(msg: Any) -> str:
     """Return the text."""
     return str(msg.data)

@@ -7,12 +7,15 @@ a float stamp survives the way to a message and back unchanged, so that it can b
 from __future__ import annotations
 
 from vla_ros.messages import (
+    clock_from_msg,
     depth_from_msg,
     execution_state_from_msg,
     flag_from_msg,
     frame_from_msg,
     hold_from_msg,
     joint_state_from_msg,
+    lens_from_msg,
+    named_joints_from_msg,
     obstacles_from_msg,
     policy_status_from_msg,
     positions_from_msg,
@@ -82,6 +85,7 @@ from vla_ros.ros.convert.status import (
 __all__ = [
     'CommandWriter',
     'camera_info_to_msg',
+    'clock_from_msg',
     'clock_to_msg',
     'depth_from_msg',
     'diagnostics_to_msg',
@@ -97,8 +101,10 @@ __all__ = [
     'joint_state_from_msg',
     'joint_state_to_msg',
     'jpeg_of_msg',
+    'lens_from_msg',
     'marks_from_msg',
     'marks_to_msg',
+    'named_joints_from_msg',
     'obstacles_from_msg',
     'obstacles_to_msg',
     'optical_frame',
