@@ -125,6 +125,18 @@ def camera_topics(robot: RobotSpec, camera: str) -> tuple[Topic, Topic]:
     )
 
 
+def rates(robot: RobotSpec) -> dict[str, float]:
+    """Return the rate [Hz] of topics that have one, by name; of joint states the simulator's."""
+    cameras = {t.name: c.rate for c in robot.cameras for t in camera_topics(robot, c.name)}
+    return {
+        **cameras,
+        JOINT_STATES.name: JOINT_STATE_RATE,
+        EXECUTION_STATE.name: EXECUTION_RATE,
+        SAFETY_STATUS.name: STATUS_RATE,
+        POLICY_STATUS.name: STATUS_RATE,
+    }
+
+
 def controller_topics(robot: RobotSpec) -> tuple[Topic, Topic]:
     """Return the command topics of the arm and of the gripper controller."""
     kind = 'trajectory_msgs/msg/JointTrajectory'

@@ -48,6 +48,8 @@ ANY = graph.Qos(reliable=False, depth=50)  # matches whatever a publisher offers
 PART = 4  # every so many rows and columns of a picture are looked at
 POLL = 0.05  # [s] longest wait for a message
 ASK = 0.5  # [s] between two looks for the services of nodes
+SETTLED = 1.5  # [s] without a new publisher or subscription, after which all are known
+DISCOVERY = 15.0  # [s] longest wait for that
 FOREVER = 1e6  # [s] a longer deadline is none
 
 
@@ -225,6 +227,11 @@ class Listener:
         )
 
     @property
+    def ends(self) -> int:
+        """How many publishers and subscriptions of the robot's topics are known."""
+        return sum(map(len, self._endpoints().values()))
+
+    @property
     def _namespace(self) -> str:
         return str(self._node.get_namespace()).rstrip('/')
 
@@ -274,7 +281,7 @@ class Listener:
 
 
 def listen(wanted: Wanted, namespace: str, seconds: float) -> Facts:
-    """Join a system as a node, listen, leave, and return the facts.
+    """Join a system, wait until all of it is discovered, listen, leave; return the facts.
 
     Args:
         wanted: Whose topics.
@@ -288,13 +295,23 @@ def listen(wanted: Wanted, namespace: str, seconds: float) -> Facts:
     node = Node('vla_doctor', namespace=namespace or None, context=context)
     executor.add_node(node)
     listener = Listener(node, wanted)
-    end, due = time.monotonic() + seconds, 0.0
-    try:
-        while (now := time.monotonic()) < end:
-            if now >= due:
-                listener.ask()
-                due = time.monotonic() + ASK
+
+    def spin(until: float) -> None:
+        listener.ask()
+        while time.monotonic() < until:
             executor.spin_once(timeout_sec=POLL)
+
+    try:
+        began = changed = time.monotonic()
+        known = -1
+        while (now := time.monotonic()) < min(changed + SETTLED, began + DISCOVERY):
+            if listener.ends != known:
+                known, changed = listener.ends, now
+            spin(now + ASK)
+        listener.forget()
+        end = time.monotonic() + seconds
+        while (now := time.monotonic()) < end:
+            spin(min(end, now + ASK))
         return listener.facts()
     finally:
         listener.close()

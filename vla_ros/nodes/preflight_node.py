@@ -49,7 +49,6 @@ class PreflightNode(Node):
         """Begin to listen."""
         self._listener = Listener(self, self._wanted)
         self._told: list[str] = []
-        self._asked: Any = None  # the transition that was asked for last
         self._asking = self.create_timer(ASK, self._listener.ask)
         self._looking = self.create_timer(LISTEN, self._look)
 
@@ -66,12 +65,14 @@ class PreflightNode(Node):
         self.destroy_client(self._change)
 
     def _look(self) -> None:
-        if self._listener is None or (self._asked is not None and not self._asked.done()):
+        if self._listener is None:
             return
         facts = self._listener.facts()
         self._listener.forget()
         peer = facts.peer(FILTER)
-        state = peer.state if peer is not None else None
+        state = peer.state if peer is not None else 'missing'
+        if state is None:  # it is on its way
+            return
         if state == 'unconfigured':  # so that its own topics can be looked at
             self._ask(Transition.TRANSITION_CONFIGURE)
             return
@@ -85,18 +86,23 @@ class PreflightNode(Node):
             self._ask(Transition.TRANSITION_ACTIVATE)
 
     def _ask(self, transition: int) -> None:
-        request = ChangeState.Request()
-        request.transition.id = transition
-        self._asked = self._change.call_async(request)
+        """Ask for a transition; the next look tells whether it came."""
+        if self._change.service_is_ready():
+            request = ChangeState.Request()
+            request.transition.id = transition
+            self._change.call_async(request)
 
     def _tell(self, findings: list[Finding]) -> None:
         """Log what is new among the findings."""
-        lines = [f'{f.name}: {f}' for f in findings if not f.ok]
-        for finding, line in zip((f for f in findings if not f.ok), lines):
-            if line not in self._told:
-                say = self.get_logger()
-                (say.error if finding.verdict == 'bad' else say.warning)(line)
-        self._told = lines
+        wrong = {f'{finding.name}: {finding}': finding for finding in findings if not finding.ok}
+        for line, finding in wrong.items():
+            if line in self._told:
+                continue
+            if finding.verdict == 'bad':
+                self.get_logger().error(line)
+            else:
+                self.get_logger().warning(line)
+        self._told = list(wrong)
 
 
 def main() -> int:

@@ -28,7 +28,7 @@ def _safety(facts: Facts, wanted: Wanted) -> list[Finding]:
     if wanted.gate:
         return [unseen('safety', 'the safety filter waits for these findings')]
     if status is None:
-        return [unseen('safety', 'the safety filter did not report')]
+        return _silent(facts, 'safety', 'safety_filter')
     told = f'S{status.level}' + (f' {status.reason}: {status.message}' if status.reason else '')
     told += ', dry run' if status.dry_run else f', speed scale {status.speed_scale:g}'
     if status.latched or (status.level >= 2 and status.reason not in AT_REST):
@@ -38,6 +38,13 @@ def _safety(facts: Facts, wanted: Wanted) -> list[Finding]:
         cure += f"; docs/troubleshooting.md has '{status.reason}'"
         return [(bad if status.latched else warn)('safety', told, 'no fault', cure)]
     return [ok('safety', told)]
+
+
+def _silent(facts: Facts, name: str, node: str) -> list[Finding]:
+    if facts.peer(node) is None:
+        return [unseen(name, f'{facts.full(node)} is not there')]
+    cure = 'wait until it has started; else read its log'
+    return [warn(name, f'{facts.full(node)} does not report', 'its status', cure)]
 
 
 def _operator(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
@@ -64,7 +71,7 @@ def _loop(facts: Facts) -> Iterator[Finding]:
 def _policy(facts: Facts) -> list[Finding]:
     status = facts.policy
     if status is None:
-        return [unseen('policy', 'the policy node did not report')]
+        return _silent(facts, 'policy', 'policy')
     told = f'{status.phase.name}: {status.message}' if status.message else status.phase.name
     if status.phase is PolicyPhase.ERROR:
         cure = 'read the log of the policy node; vla check ROBOT POLICY'

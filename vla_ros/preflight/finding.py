@@ -15,7 +15,7 @@ MARKS = {'ok': '[green]✓[/]', 'warn': '[yellow]![/]', 'bad': '[red]✗[/]', 'u
 class Finding:
     """What one look gave."""
 
-    name: str  # what was looked at; docs/troubleshooting.md has it as a heading
+    name: str  # what was looked at; docs/troubleshooting.md lists it
     verdict: str  # a word of MARKS; unseen: could not be looked at, `found` says why
     found: str
     expected: str = ''

@@ -67,7 +67,10 @@ def _nodes(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
             cure = 'end one of the two systems, or give each a namespace or a ROS_DOMAIN_ID'
             yield bad('nodes', f'{peer.count} nodes are called {name}', 'one', cure)
         held_back = wanted.gate and process.node == 'safety_filter'
-        if peer.state not in (None, 'active') and not held_back:
+        if peer.state is None:
+            cure = f'wait until {name} has started; else read its log'
+            yield warn('nodes', f'{name} does not answer', 'the state of its life cycle', cure)
+        elif peer.state != 'active' and not held_back:
             cure = f'read the log of {name}, then ros2 lifecycle set {name} activate'
             yield bad('nodes', f'{name} is {peer.state}', 'active', cure)
 
