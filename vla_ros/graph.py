@@ -14,7 +14,6 @@ STATUS_RATE = 20.0  # [Hz] status topics
 EXECUTION_RATE = 50.0  # [Hz] of the execution state
 POLICY_NICE = 10  # the policy gives way to a control loop that may not take priority
 MARKERS_NICE = 10  # pictures for people give way as the policy does
-PREFLIGHT_NICE = 5  # it listens before anything moves
 RECORDER_NICE = 5  # as do recordings; less so, for what they do not hear in time is lost
 SAFETY_NICE = -10  # where the right to it exists: callbacks and DDS threads feed the loop
 SIM_NICE = -5  # likewise: it stands in for hardware, which no load slows down
@@ -290,7 +289,6 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         parameters=('robot', 'policy', 'safety'),
         subscribes=(),  # it listens to all, and asks for nothing that changes who is heard
         publishes=(),
-        nice=PREFLIGHT_NICE,
         critical=False,
         wanted='preflight',
     )

@@ -133,8 +133,8 @@ class Cell:
 class System:
     """Filter, policy and gate in their processes, and the cell."""
 
-    def __init__(self, client: Client, robot: Path, policy: Path) -> None:
-        self.client = client
+    def __init__(self, client: Client, ears: Client, robot: Path, policy: Path) -> None:
+        self.client, self.ears = client, ears
         self.lines: list[str] = []
         spec = config.load(policy, PolicySpec)
         self.wanted = Wanted(load_robot(robot), spec, SAFETY)
@@ -142,7 +142,7 @@ class System:
         arguments = {'robot': str(robot), 'policy': str(policy), 'preflight': True}
         started = commands(self.wanted.robot, arguments, simulated=False)
         self.processes = Supervisor(started, lambda name, line: self.lines.append(line))
-        self.listener = Listener(client.node, self.wanted)
+        self.listener = Listener(ears.node, self.wanted)
 
     def until(self, condition: Any, what: str) -> Any:
         return self.client.until(condition, LIMIT, what)
@@ -153,11 +153,11 @@ class System:
     def hear(self) -> Facts:
         """Return the facts of the next LISTEN seconds."""
         heard: list[Facts] = []
-        self.client.between(self.listener.forget)
+        self.ears.between(self.listener.forget)
         for _ in range(3):
-            self.client.between(self.listener.ask)
+            self.ears.between(self.listener.ask)
             time.sleep(LISTEN / 3)
-        self.client.between(lambda: heard.append(self.listener.facts()))
+        self.ears.between(lambda: heard.append(self.listener.facts()))
         return heard[0]
 
     def recover(self) -> None:
@@ -201,7 +201,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         patch.setenv('ROS_DOMAIN_ID', str(free_domain(random.Random())))
         patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
         client = stack.enter_context(Client('cell'))
-        made = System(client, *files)
+        ears = stack.enter_context(Client('ears'))
+        made = System(client, ears, *files)
         stack.callback(made.cell.close)
         made.cell.lies = Lies(joints=lambda q: np.append(np.rad2deg(q[:-1]), q[-1]))
         stack.enter_context(made.processes)

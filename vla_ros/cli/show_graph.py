@@ -79,11 +79,10 @@ def edges(entry: Entry) -> Iterator[tuple[str, str, str]]:
 
     A recorder hears everything, and is left out.
     """
+    parts = {node: p for node, p in entry['processes'].items() if node != RECORDER}
     for name in entry['topics']:
-        said = [n for n, p in entry['processes'].items() if name in p['publishes']]
-        heard = [
-            n for n, p in entry['processes'].items() if name in p['subscribes'] and n != RECORDER
-        ]
+        said = [node for node, p in parts.items() if name in p['publishes']]
+        heard = [node for node, p in parts.items() if name in p['subscribes']]
         for speaker in said or ['outside']:
             for listener in heard or ['outside']:
                 if speaker != listener:

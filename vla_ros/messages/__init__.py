@@ -9,6 +9,7 @@ from __future__ import annotations
 from vla_ros.messages.basics import (
     clock_from_msg,
     flag_from_msg,
+    stamp_from_bytes,
     stamp_from_msg,
     text_from_msg,
     time_from_msg,
@@ -53,6 +54,7 @@ __all__ = [
     'positions_from_msg',
     'provenance_from_msg',
     'safety_status_from_msg',
+    'stamp_from_bytes',
     'stamp_from_msg',
     'task_status_from_msg',
     'text_from_msg',

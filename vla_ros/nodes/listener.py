@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 import time
 from typing import Any
@@ -17,6 +17,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 
 from vla_ros import graph
@@ -46,6 +47,7 @@ except ImportError:
 
 ANY = graph.Qos(reliable=False, depth=50)  # matches whatever a publisher offers
 PART = 4  # every so many rows and columns of a picture are looked at
+LOOK = 0.25  # [s] from one picture that is looked at to the next
 POLL = 0.05  # [s] longest wait for a message
 ASK = 0.5  # [s] between two looks for the services of nodes
 SETTLED = 1.5  # [s] without a new publisher or subscription, after which all are known
@@ -83,11 +85,11 @@ class Listener:
     def forget(self) -> None:
         """Begin anew."""
         self._began = time.monotonic()
-        self._times: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
-        self._clock = np.nan
+        self._times: dict[str, list[tuple[float, float]]] = defaultdict(list)  # stamp, arrival
         self._names: dict[tuple[str, ...], None] = {}
         self._joints: list[tuple[np.ndarray, np.ndarray]] = []
         self._pictures: dict[str, list[Picture]] = defaultdict(list)
+        self._due: dict[str, float] = defaultdict(float)  # [s] next look at a camera's picture
         self._lenses: dict[str, Lens] = {}
         self._safety: SafetyStatus | None = None
         self._policy: PolicyStatus | None = None
@@ -106,7 +108,8 @@ class Listener:
         self._listen(graph.JOINT_STATES, self._on_joints)
         for camera in robot.cameras:
             image, info = graph.camera_topics(robot, camera.name)
-            self._listen(image, partial(self._on_picture, camera.name))
+            seen = partial(self._on_picture, camera.name, interface(image.type))
+            self._listen(image, seen, raw=True)
             self._listen(info, partial(self._on_lens, camera.name))
         self._listen(graph.SAFETY_STATUS, self._on_safety)
         self._listen(graph.POLICY_STATUS, self._on_policy)
@@ -117,24 +120,28 @@ class Listener:
                 self._listen(topic, flag, topic.qos)
 
     def _listen(
-        self, topic: graph.Topic, callback: Callable[[Any], None], qos: graph.Qos = ANY
+        self,
+        topic: graph.Topic,
+        callback: Callable[..., None],
+        qos: graph.Qos = ANY,
+        raw: bool = False,
     ) -> None:
         end = self._node.create_subscription(
-            interface(topic.type), topic.name, callback, profile(qos)
+            interface(topic.type), topic.name, callback, profile(qos), raw=raw
         )
         self._ends.append(end)
 
     # --- what comes ---
 
-    def _note(self, topic: str, stamp: float) -> None:
-        self._times[topic].append((stamp, time.time(), self._clock))
+    def _note(self, topic: str, stamp: float, info: Mapping[str, int]) -> None:
+        """Note when the middleware received a message: this process may get to it late."""
+        self._times[topic].append((stamp, 1e-9 * info['received_timestamp'] or time.time()))
 
-    def _on_clock(self, msg: Any) -> None:
-        self._clock = convert.clock_from_msg(msg)
-        self._note(graph.CLOCK.name, self._clock)
+    def _on_clock(self, msg: Any, info: Mapping[str, int]) -> None:
+        self._note(graph.CLOCK.name, convert.clock_from_msg(msg), info)
 
-    def _on_joints(self, msg: Any) -> None:
-        self._note(graph.JOINT_STATES.name, convert.stamp_from_msg(msg))
+    def _on_joints(self, msg: Any, info: Mapping[str, int]) -> None:
+        self._note(graph.JOINT_STATES.name, convert.stamp_from_msg(msg), info)
         places, speeds = convert.named_joints_from_msg(msg)
         self._names[tuple(places)] = None
         names = self._wanted.robot.joint_names
@@ -143,10 +150,15 @@ class Listener:
         )
         self._joints.append((place, speed))
 
-    def _on_picture(self, camera: str, msg: Any) -> None:
-        self._note(self._images[camera], convert.stamp_from_msg(msg))
+    def _on_picture(self, camera: str, kind: Any, data: bytes, info: Mapping[str, int]) -> None:
+        """Note every stamp, and look at a picture now and then."""
+        self._note(self._images[camera], convert.stamp_from_bytes(data), info)
+        now = time.monotonic()
+        if now < self._due[camera]:
+            return
+        self._due[camera] = now + LOOK
         try:
-            image = convert.frame_from_msg(msg).image
+            image = convert.frame_from_msg(deserialize_message(data, kind)).image
         except VlaError as error:
             self._pictures[camera].append(Picture(0, 0, str(error)))
             return
@@ -211,7 +223,7 @@ class Listener:
             self._namespace,
             {name: self._peer(name, n) for name, n in self._peers(endpoints).items()},
             endpoints,
-            {name: Stream(*np.array(self._times[name]).reshape(-1, 3).T) for name in named},
+            {name: self._stream(name) for name in named},
             joints,
             {
                 name: View(tuple(self._pictures[name]), self._lenses.get(name))
@@ -246,6 +258,13 @@ class Listener:
         known = {end.node for ends in endpoints.values() for end in ends if end.publishes}
         known |= set(self._processes)
         return {name: count for name, count in counts.items() if name in known}
+
+    def _stream(self, topic: str) -> Stream:
+        """Return what came, with the time that /clock had shown by then."""
+        stamps, heard = np.array(self._times[topic]).reshape(-1, 2).T
+        times, ticks = np.array(self._times[graph.CLOCK.name]).reshape(-1, 2).T
+        clock = np.interp(heard, ticks, times) if len(ticks) else np.full(len(heard), np.nan)
+        return Stream(stamps, heard, clock)
 
     def _peer(self, name: str, count: int) -> Peer:
         said, state = self._answer(name, 'get_parameters'), self._answer(name, 'get_state')

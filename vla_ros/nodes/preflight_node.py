@@ -12,7 +12,7 @@ from typing import Any
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 
-from vla_ros import config, graph, paths
+from vla_ros import config, paths
 from vla_ros.nodes.listener import ASK, Listener
 from vla_ros.preflight.facts import Wanted
 from vla_ros.preflight.finding import Finding, passed
@@ -107,7 +107,7 @@ class PreflightNode(Node):
 
 def main() -> int:
     """Run the node until it is told to end."""
-    return run(PreflightNode, graph.PREFLIGHT_NICE)
+    return run(PreflightNode)
 
 
 if __name__ == '__main__':

@@ -41,8 +41,8 @@ class Stream:
     """What came on one topic, in the order in which it came."""
 
     stamps: Array  # (n,) [s] header stamps; of /clock its time
-    heard: Array  # (n,) [s] wall clock when it came
-    clock: Array  # (n,) [s] newest /clock by then; nan: none
+    heard: Array  # (n,) [s] wall clock of this machine when it came
+    clock: Array  # (n,) [s] what /clock said then; nan: nothing
 
     def __post_init__(self) -> None:
         count = len(self.stamps)
