@@ -31,7 +31,7 @@ from vla_ros import config, graph, paths
 from vla_ros.cli.session import free_domain
 from vla_ros.errors import NodeError
 from vla_ros.nodes.client import Client
-from vla_ros.nodes.listener import Listener
+from vla_ros.nodes.listener import listen, Listener
 from vla_ros.nodes.pace import Pace
 from vla_ros.preflight.facts import Facts, Wanted
 from vla_ros.preflight.finding import Finding
@@ -65,6 +65,7 @@ class Lies:
     late: float = 0.0  # [s] taken from the stamps of pictures
     every: int = 1  # picture that is sent
     mute: str = ''  # camera
+    frozen: bool = False  # pictures
 
 
 class Cell:
@@ -121,7 +122,8 @@ class Cell:
         if self._paces[1].ticks % lies.every:
             return
         for camera, image, info in tuple(self._cameras):
-            noise = self._rng.integers(0, lies.light + 1, (*lies.shape, 3), dtype=np.uint8)
+            rng = np.random.default_rng(1) if lies.frozen else self._rng
+            noise = rng.integers(0, lies.light + 1, (*lies.shape, 3), dtype=np.uint8)
             stamp = time.time() - lies.late
             message = convert.frame_to_msg(Frame(stamp, noise), camera.frame)
             message.encoding = lies.encoding
@@ -239,7 +241,8 @@ ROUNDS = {  # lies that do not hide each other -> the names under which they are
     'another name, a mute camera, old pictures': (
         {'names': lambda n: ['panda_joint_1', *n[1:]], 'mute': 'scene', 'late': 0.8},
         {'joint names': 'panda_joint_1', 'topics': 'silent', 'clock skew': 'wrist'}),
-    'joint states from the future': ({'shift': lambda n: 3.0}, {'clock skew': 'ahead'}),
+    'joint states from the future, and frozen pictures': (
+        {'shift': lambda n: 3.0, 'frozen': True}, {'clock skew': 'ahead', 'cameras': 'the same'}),
     'stamps that go back': ({'shift': lambda n: -0.05 * (n % 2)}, {'stamps': 'back in time'}),
 }  # fmt: skip
 
@@ -256,12 +259,14 @@ def test_a_lie_of_the_cell_is_found(system, lies):
 
 
 def test_strangers_on_the_topics_are_found(system):
-    """A second commander, a publisher nobody can hear, one of another type, and a pressed stop."""
+    """A second commander, one that nobody hears, one of another type, a stop, another order."""
     system.recover()
     arm, _ = graph.controller_topics(system.wanted.robot)
     deaf = replace(graph.OVERRIDE, qos=graph.SENSOR)
     odd = replace(graph.OBSTACLES, type='std_msgs/msg/String')
-    with Client('stranger') as stranger:
+    short = list(system.wanted.robot.arm_joints[:-1])
+    with Client('stranger') as stranger, Client('panda_arm_controller') as controller:
+        controller.between(lambda: controller.node.declare_parameter('joints', short))
         for topic in (arm, deaf, odd):
             Cell.advertise(stranger, topic)
         estop = Cell.advertise(stranger, graph.ESTOP)
@@ -272,10 +277,34 @@ def test_strangers_on_the_topics_are_found(system):
         system.recover()
     assert {name: f[0].verdict for name, f in found.items()} == {
         'publishers': 'bad', 'qos': 'bad', 'types': 'bad', 'operator': 'warn', 'safety': 'bad',
+        'joint order': 'bad',
     }  # fmt: skip
     assert '/stranger' in str(found['publishers'][0])
     assert 'best effort is offered' in str(found['qos'][0])
     assert 'std_msgs/msg/String' in str(found['types'][0])
+
+
+def test_a_robot_in_a_namespace_is_heard_there(system):
+    """By the function that the command calls, which joins and leaves."""
+    left = replace(graph.JOINT_STATES, name='/left/joint_states')
+    with Client('left_arm') as client:
+        said = Cell.advertise(client, left)
+        place = np.zeros(len(system.wanted.robot.joint_names))
+        names = system.wanted.robot.joint_names
+        failed: list[BaseException] = []
+
+        def say(dt: float) -> None:
+            said.publish(convert.joint_state_to_msg(JointState(time.time(), place, place), names))
+
+        pace = Pace(50.0, say, failed=failed.append, name='left')
+        pace.start()
+        facts = listen(system.wanted, '/left', 1.0)
+        pace.stop()
+    assert not failed
+    assert facts.namespace == '/left' and facts.joints.names == (names,)
+    assert [end.node for end in facts.publishers(graph.JOINT_STATES)] == ['/left_arm']
+    assert not facts.views['scene'].pictures, 'those of the arm without namespace'
+    assert facts.peer('policy') is None
 
 
 def test_a_node_that_follows_another_clock_is_found(system):

@@ -32,7 +32,7 @@ from vla_ros import graph, paths
 from vla_ros.preflight.facts import Controller, Endpoint, Facts, Lens, Peer, Stream
 from vla_ros.preflight.finding import Finding
 from vla_ros.preflight.judge import judge
-from vla_ros.preflight.machine import Accelerator, Machine, Profile
+from vla_ros.preflight.machine import Accelerator, judge_machine, Machine, Profile
 from vla_ros.preflight.streams import rate
 from vla_ros.preflight.topics import mismatch
 from vla_ros.robot import Enable, load_robot
@@ -409,6 +409,21 @@ def test_qos_is_judged_as_the_middleware_does(a, b, c, d):
     assert bool(mismatch(*ends)) == (works == qos.QoSCompatibility.ERROR)
 
 
+def test_a_robot_in_a_namespace_is_judged_by_its_own_topics():
+    absolute = {graph.CLOCK.name, graph.DIAGNOSTICS.name}
+    known = {
+        name if name in absolute else f'/left{name}': tuple(
+            replace(end, node=f'/left{end.node}') for end in ends
+        )
+        for name, ends in endpoints().items()
+    }
+    peers = {f'/left{name}': peer for name, peer in facts().peers.items()}
+    left = facts(namespace='/left', endpoints=known, peers=peers)
+    assert not problems(judge(left, WANTED))
+    elsewhere = problems(judge(replace(left, namespace='/right'), WANTED))
+    assert {'nodes', 'topics', 'controller link'} <= {finding.name for finding in elsewhere}
+
+
 def test_a_late_deadline_is_a_mismatch():
     late = Endpoint('/n', 't', True, True, False)
     assert 'deadline' in mismatch(late, replace(late, deadline=0.1))
@@ -421,6 +436,9 @@ def test_what_is_missing_stops_no_look():
     names = {finding.name for finding in findings if finding.verdict == 'bad'}
     assert {'nodes', 'topics', 'controller link', 'dds profile'} <= names
     assert all(re.search(r'\w', finding.found) for finding in findings)
+    machine_names = {finding.name for finding in judge_machine(Machine(), ROBOT, WANTED.policy)}
+    good = {finding.name for finding in findings if finding.verdict == 'ok'}
+    assert good <= machine_names, 'what nobody heard is not called well'
 
 
 def test_a_streamed_arm_is_judged_by_the_order_of_its_controller():

@@ -14,10 +14,11 @@ MISSED = 0.02  # share of control ticks that may come a period late
 
 def judge_chain(facts: Facts, wanted: Wanted) -> list[Finding]:
     """Return what safety filter and policy report, and what of it is wrong."""
+    mute = '' if facts.safety is not None else 'the safety filter does not report'
     return [
         *_safety(facts, wanted),
-        *gather('operator', _operator(facts, wanted), 'nobody holds the arm back'),
-        *gather('control loop', _loop(facts), 'ticks in time'),
+        *gather('operator', _operator(facts, wanted), 'nobody holds the arm back', mute),
+        *gather('control loop', _loop(facts), 'ticks in time', mute),
         *_policy(facts),
         *_latency(facts, wanted),
     ]

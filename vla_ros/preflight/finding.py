@@ -62,9 +62,16 @@ def unseen(name: str, why: str) -> Finding:
     return Finding(name, 'unseen', f'not looked at: {why}')
 
 
-def gather(name: str, problems: Iterable[Finding], fine: str) -> list[Finding]:
-    """Return the problems of one kind, or that there is none."""
-    return list(problems) or [ok(name, fine)]
+def gather(name: str, problems: Iterable[Finding], fine: str, blind: str = '') -> list[Finding]:
+    """Return the problems of one kind, or that there is none.
+
+    Args:
+        name: Of the findings.
+        problems: Those that were found.
+        fine: What is said where there is none.
+        blind: Why nothing could be seen, where that is why there is none; empty: it could.
+    """
+    return list(problems) or [unseen(name, blind) if blind else ok(name, fine)]
 
 
 def passed(findings: Iterable[Finding]) -> bool:

@@ -22,11 +22,14 @@ STEADY = 0.1  # [s] jump of /clock that is no tick
 
 def judge_streams(facts: Facts, wanted: Wanted) -> list[Finding]:
     """Return what is wrong with rates, stamps and clocks."""
+    silent = '' if any(_inputs(facts, wanted)) else 'neither joint states nor pictures came'
+    mute = '' if any(_follows(facts, wanted)) else 'no node told whether it follows /clock'
+    later, one = 'each is later than the one before', 'all nodes follow one clock, and it runs'
     return [
-        *gather('rates', _rates(facts, wanted), _told(facts, wanted)),
-        *gather('stamps', _stamps(facts, wanted), 'set, and every one later than the one before'),
-        *gather('clock skew', _skew(facts, wanted), 'stamps and clock agree'),
-        *gather('sim time', _clock(facts, wanted), 'all nodes follow one clock, and it runs'),
+        *gather('rates', _rates(facts, wanted), _told(facts, wanted), silent),
+        *gather('stamps', _stamps(facts, wanted), later, silent),
+        *gather('clock skew', _skew(facts, wanted), 'stamps and clock agree', silent),
+        *gather('sim time', _clock(facts, wanted), one, mute),
     ]
 
 
@@ -57,7 +60,7 @@ def _inputs(facts: Facts, wanted: Wanted) -> Iterator[tuple[str, Stream]]:
 
 
 def _told(facts: Facts, wanted: Wanted) -> str:
-    return ', '.join(f'{name} {rate(s):.0f} Hz' for name, s in _inputs(facts, wanted)) or 'none'
+    return ', '.join(f'{name} {rate(stream):.0f} Hz' for name, stream in _inputs(facts, wanted))
 
 
 def _rates(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
@@ -128,11 +131,18 @@ def _skew(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
             yield warn('clock skew', found, f'less than {LATE:g} s', cure)
 
 
+def _follows(facts: Facts, wanted: Wanted) -> Iterator[tuple[str, bool]]:
+    """Yield which of our nodes follow /clock; a simulator of ours makes it."""
+    for process in wanted.processes(facts):
+        peer = facts.peer(process.node)
+        if peer is not None and peer.use_sim_time is not None and not process.simulation_only:
+            yield facts.full(process.node), peer.use_sim_time
+
+
 def _clock(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
-    said = {name: p.use_sim_time for name, p in facts.peers.items() if p.use_sim_time is not None}
-    ours = {facts.full(p.node) for p in wanted.processes(facts)} - {facts.full('sim')}
-    follow = [name for name, sim in said.items() if sim and name in ours]
-    others = [name for name, sim in said.items() if not sim and name in ours]
+    said = dict(_follows(facts, wanted))
+    follow = [name for name, sim in said.items() if sim]
+    others = [name for name, sim in said.items() if not sim]
     stream = facts.streams.get(graph.CLOCK.name)
     times = stream.stamps if stream is not None else np.zeros(0)
     if follow and others:

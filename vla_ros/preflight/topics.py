@@ -13,12 +13,17 @@ ONE_SPEAKER = (graph.TRAJECTORY, graph.EXECUTION_STATE, graph.SAFETY_STATUS, gra
 
 def judge_topics(facts: Facts, wanted: Wanted) -> list[Finding]:
     """Return what is wrong with nodes, topics, types, QoS and publishers."""
+    empty = '' if any(facts.endpoints.values()) else 'nobody is on these topics'
+    types, heard = (
+        'every topic has the type of graph.py',
+        'every publisher is heard by who listens',
+    )
     return [
         *gather('nodes', _nodes(facts, wanted), 'every process of the graph is there and active'),
         *gather('topics', _topics(facts, wanted), 'everything that is needed is published'),
-        *gather('types', _types(facts, wanted), 'every topic has the type of graph.py'),
-        *gather('qos', _qos(facts, wanted), 'every publisher is heard by who listens'),
-        *gather('publishers', _publishers(facts, wanted), 'one publisher on each command'),
+        *gather('types', _types(facts, wanted), types, empty),
+        *gather('qos', _qos(facts, wanted), heard, empty),
+        *gather('publishers', _publishers(facts, wanted), 'one publisher on each command', empty),
         *gather('controller link', _link(facts, wanted), 'the controllers hear the commands'),
     ]
 
