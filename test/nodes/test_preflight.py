@@ -272,6 +272,7 @@ def test_strangers_on_the_topics_are_found(system):
         estop = Cell.advertise(stranger, graph.ESTOP)
         estop.publish(convert.flag_to_msg(True))
         system.until(lambda: system.client.safety.reason == 'estop', 'the stop')
+        system.until(lambda: system.hear().controller_joints, 'the joints of the controller')
         found = system.findings()
         estop.publish(convert.flag_to_msg(False))
         system.recover()

@@ -285,10 +285,12 @@ FAULTS: dict[str, tuple[Seed, str, str, str]] = {
         lambda: mind(inference=(0.5, 0.9, 1.0)), 'latency', 'warn', 'inference takes the most'),
 }  # fmt: skip
 
-SMALL = Profile('small.xml', 512 * 1024, 64 * 1024, 8 * 2**20)
+SMALL = Profile('small.xml', 512 * 1024, 8 * 2**20, 8 * 2**20)
+NARROW = Profile('narrow.xml', 32 * 2**20, 64 * 1024, 8 * 2**20)
 MACHINES: dict[str, tuple[Machine, str, str, str]] = {
     'no DDS profile': (machine(profile=None), 'dds profile', 'bad', 'FASTDDS_DEFAULT_PROFILES'),
     'a profile with small segments': (machine(profile=SMALL), 'dds profile', 'bad', '3686400'),
+    'a profile with small messages': (machine(profile=NARROW), 'dds profile', 'bad', '921600'),
     'a driver without profile': (
         machine(unprofiled=('usb_cam (pid 7)',)), 'dds profile', 'warn', 'usb_cam'),
     'small socket buffers': (

@@ -48,6 +48,9 @@ except ImportError:
 ANY = graph.Qos(reliable=False, depth=50)  # matches whatever a publisher offers
 PART = 4  # every so many rows and columns of a picture are looked at
 LOOK = 0.25  # [s] from one picture that is looked at to the next
+# What nodes are asked, and by which service; one node may be asked two things of one service.
+CLOCK, JOINTS = ('clock', 'get_parameters'), ('joints', 'get_parameters')
+STATE, CONTROLLERS = ('state', 'get_state'), ('controllers', 'list_controllers')
 POLL = 0.05  # [s] longest wait for a message
 ASK = 0.5  # [s] between two looks for the services of nodes
 SETTLED = 1.5  # [s] without a new publisher or subscription, after which all are known
@@ -70,7 +73,7 @@ class Listener:
         """
         self._node, self._wanted = node, wanted
         self._ends: list[Any] = []
-        self._clients: dict[tuple[str, str], Any] = {}  # by node and service
+        self._clients: dict[Any, Any] = {}  # by node and question
         self._flags: dict[str, bool] = {}  # said once, and valid until another is
         parts = graph.processes(wanted.robot, simulated=True)
         self._processes = [self._full(p.node) for p in parts]
@@ -93,7 +96,7 @@ class Listener:
         self._lenses: dict[str, Lens] = {}
         self._safety: SafetyStatus | None = None
         self._policy: PolicyStatus | None = None
-        self._answers: dict[tuple[str, str], Any] = {}  # futures
+        self._answers: dict[Any, Any] = {}  # futures
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -186,25 +189,25 @@ class Listener:
         """Ask nodes and controllers what they are, as soon as their services are there."""
         clock = GetParameters.Request(names=['use_sim_time'])
         for name in self._peers(self._endpoints()):
-            self._ask(name, 'get_parameters', GetParameters, clock)
+            self._ask(name, CLOCK, GetParameters, clock)
         for name in self._processes:
-            self._ask(name, 'get_state', GetState, GetState.Request())
+            self._ask(name, STATE, GetState, GetState.Request())
         joints = GetParameters.Request(names=['joints'])
         for name in controllers.names(self._wanted):
-            self._ask(self._full(name), 'get_parameters', GetParameters, joints)
+            self._ask(self._full(name), JOINTS, GetParameters, joints)
         if ListControllers is not None:
             manager = self._full(controllers.MANAGER)
-            self._ask(manager, 'list_controllers', ListControllers, ListControllers.Request())
+            self._ask(manager, CONTROLLERS, ListControllers, ListControllers.Request())
 
-    def _ask(self, node: str, service: str, kind: Any, request: Any) -> None:
-        key = (node, service)
+    def _ask(self, node: str, question: tuple[str, str], kind: Any, request: Any) -> None:
+        key = (node, question)
         if key not in self._clients:
-            self._clients[key] = self._node.create_client(kind, f'{node}/{service}')
+            self._clients[key] = self._node.create_client(kind, f'{node}/{question[1]}')
         if key not in self._answers and self._clients[key].service_is_ready():
             self._answers[key] = self._clients[key].call_async(request)
 
-    def _answer(self, node: str, service: str) -> Any:
-        future = self._answers.get((node, service))
+    def _answer(self, node: str, question: tuple[str, str]) -> Any:
+        future = self._answers.get((node, question))
         return future.result() if future is not None and future.done() else None
 
     # --- what is known by now ---
@@ -267,7 +270,7 @@ class Listener:
         return Stream(stamps, heard, clock)
 
     def _peer(self, name: str, count: int) -> Peer:
-        said, state = self._answer(name, 'get_parameters'), self._answer(name, 'get_state')
+        said, state = self._answer(name, CLOCK), self._answer(name, STATE)
         sim_time = said.values[0].bool_value if said is not None and said.values else None
         return Peer(sim_time, None if state is None else state.current_state.label, count)
 
@@ -285,7 +288,7 @@ class Listener:
         if ListControllers is None:
             return None, 'controller_manager_msgs is not installed'
         manager = self._full(controllers.MANAGER)
-        answer = self._answer(manager, 'list_controllers')
+        answer = self._answer(manager, CONTROLLERS)
         if answer is None:
             return None, f'{manager} does not answer'
         return tuple(Controller(c.name, c.type, c.state) for c in answer.controller), ''
@@ -293,7 +296,7 @@ class Listener:
     def _controller_joints(self) -> dict[str, tuple[str, ...]]:
         found = {}
         for name in controllers.names(self._wanted):
-            said = self._answer(self._full(name), 'get_parameters')
+            said = self._answer(self._full(name), JOINTS)
             if said is not None and said.values and said.values[0].string_array_value:
                 found[name] = tuple(said.values[0].string_array_value)
         return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rclpy.executors import SingleThreadedExecutor
 
 from vla_ros import config, paths
 from vla_ros.nodes.listener import ASK, Listener
@@ -107,7 +108,8 @@ class PreflightNode(Node):
 
 def main() -> int:
     """Run the node until it is told to end."""
-    return run(PreflightNode)
+    # The executor of events fails on a callback that asks when its message came (rclpy 9.1).
+    return run(PreflightNode, executors=SingleThreadedExecutor)
 
 
 if __name__ == '__main__':
