@@ -46,6 +46,7 @@ setup(
             'forwarder_node = vla_ros.nodes.forwarder_node:main',
             'markers_node = vla_ros.nodes.markers_node:main',
             'policy_node = vla_ros.nodes.policy_node:main',
+            'preflight_node = vla_ros.nodes.preflight_node:main',
             'safety_filter_node = vla_ros.nodes.safety_filter_node:main',
             'sim_node = vla_ros.nodes.sim_node:main',
         ],

@@ -103,6 +103,9 @@ ARGUMENTS = {
         Argument('dry_run', False, 'Compute every command and send none to the controllers.'),
         Argument('speed_scale', 1.0, 'Upper bound of the speed along the plan, in (0, 1].'),
         Argument('markers', False, 'Start the process that draws for RViz and Foxglove.'),
+        Argument(
+            'preflight', False, 'Activate the safety filter only once nothing is found to be bad.'
+        ),
         Argument('record', False, 'Start the process that records a bag.'),
         Argument('bag', '', 'Folder of that bag; empty: bag_ and the time of day, here.'),
         Argument('images', 'raw', 'Pictures in a bag: raw, without loss, or jpeg.'),
@@ -125,6 +128,18 @@ def camera_topics(robot: RobotSpec, camera: str) -> tuple[Topic, Topic]:
         Topic(source.topic + TRANSPORTS[source.transport], f'sensor_msgs/msg/{kind}', CAMERA),
         Topic(info, 'sensor_msgs/msg/CameraInfo', CAMERA),
     )
+
+
+def rates(robot: RobotSpec) -> dict[str, float]:
+    """Return the rate [Hz] of topics that have one, by name; of joint states the simulator's."""
+    cameras = {t.name: c.rate for c in robot.cameras for t in camera_topics(robot, c.name)}
+    return {
+        **cameras,
+        JOINT_STATES.name: JOINT_STATE_RATE,
+        EXECUTION_STATE.name: EXECUTION_RATE,
+        SAFETY_STATUS.name: STATUS_RATE,
+        POLICY_STATUS.name: STATUS_RATE,
+    }
 
 
 def controllers(robot: RobotSpec) -> tuple[tuple[str, str], ...]:
@@ -232,7 +247,15 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         node='safety_filter',
         executable='safety_filter_node',
         module='vla_ros.nodes.safety_filter_node',
-        parameters=('robot', 'safety', 'scene', 'dry_run', 'speed_scale', *COMMON),
+        parameters=(
+            'robot',
+            'safety',
+            'scene',
+            'dry_run',
+            'speed_scale',
+            'preflight',
+            *COMMON,
+        ),
         subscribes=(
             JOINT_STATES,
             TRAJECTORY,
@@ -312,6 +335,16 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         critical=False,
         wanted='markers',
     )
+    preflight = Process(
+        node='preflight',
+        executable='preflight_node',
+        module='vla_ros.nodes.preflight_node',
+        parameters=('robot', 'policy', 'safety', *COMMON),
+        subscribes=(),  # it listens to all, and asks for nothing that changes who is heard
+        publishes=(),
+        critical=False,
+        wanted='preflight',
+    )
     arm = (sim,) if simulated else ()
     driver = (forwarder,) if robot.driver.forwarded else ()
     heard = (sim, *driver, safety, policy)
@@ -327,7 +360,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         critical=False,
         wanted='record',
     )
-    return (*arm, *driver, safety, policy, markers, recorder)
+    return (*arm, *driver, safety, policy, preflight, markers, recorder)
 
 
 def recorded(robot: RobotSpec) -> tuple[Topic, ...]:
@@ -335,7 +368,8 @@ def recorded(robot: RobotSpec) -> tuple[Topic, ...]:
     return next(p for p in processes(robot, simulated=True) if p.node == 'recorder').subscribes
 
 
-REPLAY_PARAMETERS = {'dry_run': True, 'use_sim_time': True}  # beside a recording that is played
+# Of what runs beside a recording that is played.
+REPLAY_PARAMETERS = {'dry_run': True, 'preflight': False, 'use_sim_time': True}
 
 
 def replay_processes(robot: RobotSpec) -> tuple[Process, ...]:

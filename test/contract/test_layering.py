@@ -55,7 +55,9 @@ MAY_IMPORT = {
     'bench': SPECS | CORES,
     'importing': SPECS | {'safety'},
     'ros': SPECS | {'bootstrap', 'messages'},
-    'nodes': SPECS | CORES | {'ros', 'bootstrap', 'evaluation'},  # evaluation: the suite files
+    'nodes': SPECS
+    | CORES
+    | {'ros', 'bootstrap', 'evaluation', 'preflight'},  # evaluation: the suites
 }
 EVERYTHING = {'cli', 'preflight'}  # may import any room; ROS only inside a function
 

@@ -25,9 +25,9 @@ VERBS = {
     'train': 'Train the tiny VLA: from nothing, or on a data set.',
     'bench': 'Measure the chain.',
     'robot': 'Make a robot file from a URDF, a xacro file or a live description.',
-    'show': 'List robots, policies or suites.',
+    'show': 'Print the graph, a robot or a policy, or list all there are.',
     'check': 'Tell whether a policy fits a robot.',
-    'doctor': 'Look for what is missing on this machine.',
+    'doctor': 'Look for what is wrong with this machine or a running system.',
 }
 
 

@@ -16,6 +16,7 @@ COLOURS = {  # by node
     'forwarder': 'yellow',
     'safety_filter': 'magenta',
     'policy': 'green',
+    'preflight': 'bright_red',
     'markers': 'blue',
     'recorder': 'white',
 }
@@ -30,6 +31,7 @@ COLOURS = {  # by node
     'suite',
     'task',
     'seed',
+    'preflight',
     'markers',
     'record',
     'bag',

@@ -44,6 +44,11 @@ def frame_from_msg(msg: Any) -> Frame:
     return Frame(time_from_msg(msg.header.stamp), image)
 
 
+def lens_from_msg(msg: Any) -> tuple[int, int, float]:
+    """Return width, height and vertical focal length of a camera_info [px]."""
+    return int(msg.width), int(msg.height), float(msg.k[4])
+
+
 def depth_from_msg(msg: Any) -> Depth:
     """Return a picture of distances, raw or compressed; pixels without one are nan.
 

@@ -184,12 +184,15 @@ def make_executor() -> Executor:
     return EventsExecutor()
 
 
-def run(make: Callable[[], Node], nice: int = 0) -> int:
+def run(
+    make: Callable[[], Node], nice: int = 0, executors: Callable[[], Executor] = make_executor
+) -> int:
     """Run a node until SIGINT or SIGTERM; return the exit status of its process.
 
     Args:
         make: Builds the node; called once rclpy runs.
         nice: How much priority the process gives up, or takes where it has the right to.
+        executors: Makes the executor.
     """
     prepare_ros()
     set_niceness(nice)
@@ -207,7 +210,7 @@ def run(make: Callable[[], Node], nice: int = 0) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    executor = make_executor()
+    executor = executors()
     status = 0
     try:
         node = make()
