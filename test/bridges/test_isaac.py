@@ -10,10 +10,10 @@ from vla_ros import graph, paths
 from vla_ros.bridges import isaac
 from vla_ros.bridges.isaac import action_graph, Prims
 from vla_ros.errors import ConfigError, UnknownNameError
-from vla_ros.robot import load_robot
+from vla_ros.robot import load_robot, RobotSpec
 
-ROBOT = load_robot(paths.find('robots', 'panda'))
-COMMAND = graph.Topic('isaac_joint_commands', 'sensor_msgs/msg/JointState', graph.COMMAND)
+ROBOT = load_robot(paths.find('robots', 'panda_isaac'))
+COMMAND = graph.controller_topics(ROBOT)[0]
 CAMERAS = {camera.name: f'/arm/{camera.frame}/{camera.name}' for camera in ROBOT.cameras}
 SPEAKER = {'execIn', 'context', 'nodeNamespace', 'topicName', 'qosProfile', 'queueSize'}
 CAMERA = {*SPEAKER, 'enabled', 'renderProductPath', 'frameId', 'frameSkipCount'}
@@ -49,14 +49,12 @@ PUBLISHES[True] = PUBLISHES[False] | READ
 
 
 @pytest.fixture(params=isaac.READS_JOINTS)
-def release(request, monkeypatch):
-    topics = (COMMAND, graph.controller_topics(ROBOT)[1])
-    monkeypatch.setattr(graph, 'controller_topics', lambda _: topics)
+def release(request):
     return request.param
 
 
-def build(release: str, namespace: str = '/left'):
-    return action_graph(ROBOT, namespace, release, '/arm', CAMERAS)
+def build(release: str, namespace: str = '/left', robot: RobotSpec = ROBOT):
+    return action_graph(robot, namespace, release, '/arm', CAMERAS)
 
 
 def test_every_wire_and_value_is_one_that_the_nodes_have(release):
@@ -118,7 +116,7 @@ def test_cameras_keep_their_rate_and_place(release):
 
 def test_an_arm_of_another_driver_is_refused():
     with pytest.raises(ConfigError, match='driver kind isaac'):
-        build('5.1')
+        build('5.1', robot=load_robot(paths.find('robots', 'panda')))
 
 
 def test_a_release_that_is_not_known_is_refused(release):

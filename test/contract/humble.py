@@ -71,6 +71,7 @@ METHODS = {  # 'module:class' -> its methods
     'rclpy.task:Future': {'add_done_callback': 'callback', 'done': '', 'result': ''},
 }  # fmt: skip
 FUNCTIONS = {
+    'rclpy:create_node': 'node_name context',
     'rclpy:get_default_context': '',
     'rclpy:init': 'args context domain_id signal_handler_options',
     'rclpy.logging:get_logger': 'name',

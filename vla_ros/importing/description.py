@@ -195,14 +195,14 @@ def _joint(element: ElementTree.Element, where: str) -> Joint:
         return default if child is None else float(child.attrib.get(key, default))
 
     try:
-        ends = [element.find(tag).attrib['link'] for tag in ('parent', 'child')]  # type: ignore[union-attr]
+        parent, child = (element.find(tag).attrib['link'] for tag in ('parent', 'child'))  # type: ignore[union-attr]
         mimic = element.find('mimic')
         kind = element.attrib['type']
         lower, upper = read('limit', 'lower'), read('limit', 'upper')
         if kind == 'continuous' or (kind == 'revolute' and lower == upper == 0.0):
             lower, upper = -TURNS, TURNS
         return Joint(
-            element.attrib['name'], kind, *ends, lower, upper,
+            element.attrib['name'], kind, parent, child, lower, upper,
             abs(read('limit', 'velocity')), abs(read('limit', 'effort')),
             '' if mimic is None else mimic.attrib['joint'],
             read('mimic', 'multiplier', 1.0), read('mimic', 'offset'),
