@@ -47,7 +47,7 @@ def find_home(robot: RobotSpec, named: Sequence[Array], rng: np.random.Generator
             return pose
     straight = np.clip(0.0, lower + 0.1 * half, upper - 0.1 * half)
     near = middle + rng.uniform(-0.8, 0.8, (DRAWN, robot.dof)) * half
-    poses = np.round(np.concatenate(([middle, straight], near)), 4)
+    poses: Array = np.concatenate(([middle, straight], near)).round(4)
     seen = survey(model, poses)
     for share in (1.0, 0.5, 0.1):
         clear = (seen >= share * needed).all(axis=1)
