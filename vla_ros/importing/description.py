@@ -189,20 +189,13 @@ def folders_of(urdf: Path | None, given: Sequence[Path]) -> list[Path]:
     return [*given, *near, *listed]
 
 
-def _one(element: ElementTree.Element, tag: str) -> ElementTree.Element:
-    child = element.find(tag)
-    if child is None:
-        raise KeyError(tag)
-    return child
-
-
 def _joint(element: ElementTree.Element, where: str) -> Joint:
     def read(tag: str, key: str, default: float = 0.0) -> float:
         child = element.find(tag)
         return default if child is None else float(child.attrib.get(key, default))
 
     try:
-        parent, child = (_one(element, tag).attrib['link'] for tag in ('parent', 'child'))
+        parent, child = (element.find(tag).attrib['link'] for tag in ('parent', 'child'))  # type: ignore[union-attr]
         mimic = element.find('mimic')
         kind = element.attrib['type']
         lower, upper = read('limit', 'lower'), read('limit', 'upper')
@@ -214,7 +207,7 @@ def _joint(element: ElementTree.Element, where: str) -> Joint:
             '' if mimic is None else mimic.attrib['joint'],
             read('mimic', 'multiplier', 1.0), read('mimic', 'offset'),
         )  # fmt: skip
-    except (KeyError, ValueError) as error:
+    except (AttributeError, KeyError, ValueError) as error:
         raise ConfigError(
             f"{where}: joint '{element.attrib.get('name')}' lacks or misspells {error}."
         ) from error
