@@ -69,7 +69,7 @@ def crane(folder: Path) -> Path:
     mesh = np.concatenate(
         (
             bar([-0.03, -0.03, 0.0], [0.03, 0.03, 0.25]),
-            bar([-0.03, -0.03, 0.22], [0.03, 0.2, 0.28]),
+            bar([-0.03, -0.03, 0.22], [0.03, 0.1, 0.28]),
         )
     )
     write_stl(package / 'meshes' / 'upper.stl', 1000.0 * mesh)
@@ -87,7 +87,7 @@ def crane(folder: Path) -> Path:
         joint('turn', 'foot', 'turn', '0 0 0.17', kind='continuous'),
         joint('lift', 'turn', 'lift', '0 0 0.05', '0 1 0', limit='lower="-1.5" upper="1.5" '
               'velocity="1.5" effort="120"'),
-        joint('bend', 'lift', 'bend', '0 0.2 0.33', '0 1 0', limit='lower="0.1" upper="2.4" '
+        joint('bend', 'lift', 'bend', '0 0.08 0.33', '0 1 0', limit='lower="0.1" upper="2.4" '
               'velocity="2" effort="80"'),
         joint('roll', 'bend', 'roll', '0 0 0.26', limit='lower="-3" upper="3" velocity="3" '
               'effort="0"'),

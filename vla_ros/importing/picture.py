@@ -14,7 +14,7 @@ from vla_ros.robot import RobotSpec
 from vla_ros.types import Array
 
 VIEWS = ((12.0, -90.0), (12.0, -20.0))  # elevation and azimuth [deg]
-MOST = 4000  # triangles of one link that are drawn
+MOST = 8000  # triangles of one link that are drawn, the largest
 ROUND = 20  # sides of a drawn capsule
 SHELL, SKIN, TIPS = (0.72, 0.73, 0.75), (0.10, 0.45, 0.85, 0.13), (0.90, 0.45, 0.05, 0.16)
 
@@ -39,9 +39,8 @@ def draw(
             getattr(axes, f'set_{word}label')(f'{word} [m]')
         axes.set_box_aspect((1, 1, 1), zoom=1.15)
         axes.view_init(*view)
-    figure.suptitle(
-        f'{robot.name} at home: {len(robot.capsules)} capsules (fingers orange) around its shapes'
-    )
+    fingers = ' (fingers orange)' if robot.finger_capsules else ''
+    figure.suptitle(f'{robot.name} at home: {len(robot.capsules)} capsules{fingers}')
     FigureCanvasAgg(figure).print_png(str(file))
 
 
@@ -74,7 +73,7 @@ def _shapes(
     home = np.array(robot.home)
     drawn = []
     for link, solid in body.solids.items():
-        triangles = solid.triangles[:: max(1, len(solid.triangles) // MOST)]
+        triangles = _largest(solid.triangles)
         round_ = [_capsule(t[0], t[1], r) for t, r in zip(solid.triangles, solid.radius) if r]
         triangles = np.concatenate([triangles, *round_])
         if parts.gripper is not None and ends is not None and chain_of(model, parts, link):
@@ -83,6 +82,11 @@ def _shapes(
         turn, place = kinematics.frame_pose(home, link)
         drawn.append(triangles @ turn.T + place)
     return drawn
+
+
+def _largest(triangles: Array) -> Array:
+    normal = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    return triangles[np.argsort(-np.linalg.norm(normal, axis=1))[:MOST]]
 
 
 def _capsules(robot: RobotSpec) -> list[tuple[bool, Array]]:
