@@ -149,7 +149,7 @@ def test_pairs_that_stay_apart_do_so_at_other_places_too(answer):
         elif joint[k] - joint[i] > 1 and (seen[:, row] > 0.0).any():
             left += 1
             assert seen[:, row].min() > 0.0
-    assert kept == answer[0]['checked_pairs'] and kept + left > 0
+    assert kept == answer[0]['checked_pairs'] > 0
     assert kept + len(ignored) == len(model.arm.pairs)
     home = survey(build_model(robot, robot.urdf_path), np.array([robot.home]))
     assert home.min() > 0.0
