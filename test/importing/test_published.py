@@ -27,7 +27,7 @@ ARMS = {  # file -> joints of the arm; all have a gripper
     'z1_description/urdf/z1.urdf': 6,
     'b1_description/urdf/b1-z1.urdf': 6,
 }
-TICKS = 4000
+TICKS = 1500  # the true distances of fine meshes cost seconds a tick near contact
 
 
 @pytest.fixture(scope='module')
