@@ -54,10 +54,10 @@ def find_home(robot: RobotSpec, named: Sequence[Array], rng: np.random.Generator
         if clear.any():
             break
     else:
+        worst = model.names[int((seen > 0.0).mean(axis=0).argmin())]
         raise KinematicsError(
-            f'robot {robot.name}: none of {len(poses)} poses is clear of the arm itself'
-            f'{" and the floor" if len(needed) > len(model.arm.pairs) else ""}: capsules that '
-            'always overlap need an SRDF that disables them.'
+            f'robot {robot.name}: none of {len(poses)} poses is clear; {worst} overlap in most: '
+            'name a base below what is in the way with --base, or disable pairs by an SRDF.'
         )
     poses = poses[clear]
     kinematics = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)

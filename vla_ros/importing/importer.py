@@ -102,7 +102,7 @@ def import_robot(
             file, srdf, asked.seed, step,
         )  # fmt: skip
         assert content.pairs is not None
-        thick = {c for pair in content.pairs.doubts for c in pair}
+        thick = {c for pair in content.pairs.thick for c in pair}
         links = {link for link, names in body.links.items() if thick & set(names)}
         if links <= fine:
             break

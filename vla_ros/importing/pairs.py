@@ -39,6 +39,7 @@ class Pairs:
     floor_exempt: tuple[str, ...]
     checked: int
     nearest: float  # [m] smallest clearance seen of an ignored pair that stays apart
+    thick: frozenset[tuple[str, str]]  # pairs whose capsules overlap often, and shapes may meet
     doubts: Mapping[tuple[str, str], float]  # [m] room of shapes whose capsules always overlap
 
 
@@ -64,6 +65,7 @@ def find_pairs(
     seen = survey(model, places)
     shapes = Shapes(robot.urdf_path, parts, body)
     ignored: dict[tuple[str, str], str] = {}
+    thick: set[tuple[str, str]] = set()
     doubts, nearest = {}, np.inf
     for row, (i, k) in enumerate(model.arm.pairs):
         pair, clear = (model.capsules[i], model.capsules[k]), seen[:, row]
@@ -80,9 +82,11 @@ def find_pairs(
             room = shapes.nearest(links[0], links[1], places[clear <= 0.0][:LOOKS])
             if room >= APART:
                 ignored[pair] = 'shapes'
-            elif touching >= ALWAYS:
-                ignored[pair] = 'always'
-                doubts[pair] = room
+            else:
+                thick.add(pair)
+                if touching >= ALWAYS:
+                    ignored[pair] = 'always'
+                    doubts[pair] = room
     floor = seen[:, len(model.arm.pairs) :]
     exempt = [
         model.capsules[capsule]
@@ -92,33 +96,34 @@ def find_pairs(
         or (height <= 0.0).mean() >= ALWAYS
     ]
     checked = len(model.arm.pairs) - len(ignored)
-    return Pairs(ignored, tuple(exempt), checked, nearest, doubts)
+    return Pairs(ignored, tuple(exempt), checked, nearest, frozenset(thick), doubts)
 
 
 class Shapes:
     """The shapes of a URDF at any place of the arm."""
 
     def __init__(self, urdf: Path, parts: Parts, body: Body) -> None:
-        """Read the shapes; fingers stay at 0."""
+        """Read the collision shapes, else visual ones, of every link; fingers stay at 0."""
         self._model = read_model(urdf)
         self._data = self._model.createData()
         self._columns = [
             self._model.joints[self._model.getJointId(joint.name)].idx_q for joint in parts.arm
         ]
-        self._shapes = pin.buildGeomFromUrdf(self._model, str(urdf), pin.GeometryType.COLLISION)
+        self._shapes, visual = (
+            pin.buildGeomFromUrdf(self._model, str(urdf), kind)
+            for kind in (pin.GeometryType.COLLISION, pin.GeometryType.VISUAL)
+        )
+        solid = {item.parentFrame for item in self._shapes.geometryObjects}
+        for item in visual.geometryObjects:
+            if item.parentFrame not in solid:  # all that is known of such a link
+                self._shapes.addGeometryObject(item)
         self._of: dict[str, list[int]] = {link: [] for link in body.links}
         for index, item in enumerate(self._shapes.geometryObjects):
             self._of[self._model.frames[item.parentFrame].name].append(index)
 
     def nearest(self, first: Collection[str], second: Collection[str], places: Array) -> float:
-        """Return the smallest distance of two groups of links at places (N, n) [m].
-
-        A link that has only visual shapes counts as touching: what it looks like is all that is
-        known of it.
-        """
+        """Return the smallest distance of two groups of links at places (N, n) [m]."""
         pairs = [(a, b) for x in first for y in second for a in self._of[x] for b in self._of[y]]
-        if not all(self._of[link] for link in (*first, *second)):
-            return 0.0
         self._shapes.removeAllCollisionPairs()
         for a, b in pairs:
             self._shapes.addCollisionPair(pin.CollisionPair(a, b))
