@@ -1,12 +1,25 @@
-"""A short piece of work that goes before everything of normal priority."""
+"""Work of a thread that goes before everything of normal priority."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 import os
 
 PRIORITY = 1  # of SCHED_FIFO: the lowest, below every control loop
+
+
+def take_priority(priority: int) -> bool:
+    """Run the calling thread by SCHED_FIFO from now on; return whether it has the right to.
+
+    Args:
+        priority: 1 to 99.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except PermissionError:
+        return False
+    return True
 
 
 @contextmanager
@@ -17,10 +30,7 @@ def urgently() -> Iterator[None]:
     wait for one is several times as long as what is left to do. For milliseconds only, since
     nothing of normal priority runs beside it on its core.
     """
-    raised = False
-    with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
-        raised = True
+    raised = take_priority(PRIORITY)
     try:
         yield
     finally:
