@@ -26,7 +26,9 @@ def draw(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shapes, capsules = _shapes(robot, parts, body, ends), _capsules(robot)
+    kinematics = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
+    shapes = _shapes(robot, kinematics, parts, body, ends)
+    capsules = _capsules(robot, kinematics)
     points = np.concatenate([c.reshape(-1, 3) for _, c in capsules])
     low, high = points.min(axis=0), points.max(axis=0)
     middle, half = 0.5 * (low + high), 0.5 * float((high - low).max())
@@ -51,7 +53,7 @@ def _fill(axes: object, shapes: list[Array], capsules: list[tuple[bool, Array]])
     light = np.array([0.4, -0.5, 0.75])
     faces, colours = [], []
     for triangles in shapes:
-        normal = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+        normal = _normals(triangles)
         normal /= np.maximum(np.linalg.norm(normal, axis=1), 1e-12)[:, None]
         bright = 0.55 + 0.45 * np.abs(normal @ light)
         faces.append(triangles)
@@ -65,10 +67,13 @@ def _fill(axes: object, shapes: list[Array], capsules: list[tuple[bool, Array]])
 
 
 def _shapes(
-    robot: RobotSpec, parts: Parts, body: Body, ends: tuple[float, float] | None
+    robot: RobotSpec,
+    kinematics: Kinematics,
+    parts: Parts,
+    body: Body,
+    ends: tuple[float, float] | None,
 ) -> list[Array]:
     """Return the triangles of every link in the base frame."""
-    kinematics = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
     model = read_model(robot.urdf_path)
     home = np.array(robot.home)
     drawn = []
@@ -85,13 +90,16 @@ def _shapes(
 
 
 def _largest(triangles: Array) -> Array:
-    normal = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-    return triangles[np.argsort(-np.linalg.norm(normal, axis=1))[:MOST]]
+    return triangles[np.argsort(-np.linalg.norm(_normals(triangles), axis=1))[:MOST]]
 
 
-def _capsules(robot: RobotSpec) -> list[tuple[bool, Array]]:
+def _normals(triangles: Array) -> Array:
+    """Return a normal of each triangle (T, 3) [m^2], of twice its area."""
+    return np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+
+
+def _capsules(robot: RobotSpec, kinematics: Kinematics) -> list[tuple[bool, Array]]:
     """Return the triangles of every capsule in the base frame, and whether it is of a finger."""
-    kinematics = Kinematics(robot.urdf_path, robot.arm_joints, robot.tool_frame)
     drawn = []
     for capsule in robot.capsules:
         turn, place = kinematics.frame_pose(np.array(robot.home), capsule.link)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 import math
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,8 @@ class _Said:
         inputs. An instruction ends, because it succeeded or was stopped, with an empty
         trajectory that no chunk follows.
         """
-        begun, chunks = self._instructions(shift), self.chunks(shift)
+        chunks = self.chunks(shift)
+        begun = self._instructions(chunks, shift)
         empty = [t - shift for t, trajectory in self._trajectories if not len(trajectory.times)]
         found = []
         for (heard, text), end in zip(begun, (*(s.time for s in begun[1:]), math.inf)):
@@ -174,11 +175,11 @@ class _Said:
             found += [Sentence(stop, '') for stop in stops[:1]]
         return tuple(found)
 
-    def _instructions(self, shift: float) -> tuple[Sentence, ...]:
+    def _instructions(self, chunks: Sequence[Chunk], shift: float) -> tuple[Sentence, ...]:
         if any(text for _, text in self._texts):
             return tuple(Sentence(t - shift, text) for t, text in self._texts)
         found: list[Sentence] = []
-        for chunk in self.chunks(shift):
+        for chunk in chunks:
             text = chunk.provenance.instruction if chunk.provenance else ''
             if text and (not found or found[-1].text != text):
                 found.append(Sentence(chunk.trajectory.stamp, text))

@@ -134,11 +134,12 @@ class Player:
         for safety in runs.safeties:
             for latency in runs.latencies:
                 recorded = model_times(track) if latency is None else ()
-                usual = float(np.median([t for _, t in recorded])) if recorded else latency
+                if latency is None:
+                    took = [seconds for _, seconds in recorded] or [Injection().latency]
+                    latency = float(np.median(took))
                 injection = Injection(
-                    Injection().latency if usual is None else usual,
-                    runs.jitter, runs.drop, runs.reorder, runs.seed or 0, recorded,
-                )  # fmt: skip
+                    latency, runs.jitter, runs.drop, runs.reorder, runs.seed or 0, recorded
+                )
                 seen, more = self._shadow(track, bag, policy, safety, injection)
                 both = {**figures, **seen}
                 found.append(
