@@ -17,6 +17,7 @@ import numpy as np
 
 from vla_ros import graph, paths
 from vla_ros.drivers.follower import TrajectoryFollower
+from vla_ros.errors import ShapeError
 from vla_ros.nodes.client import Client
 from vla_ros.nodes.pace import Pace
 from vla_ros.robot import load_robot
@@ -121,7 +122,10 @@ class Simulator:
     def _on_command(self, message: Any) -> None:
         command = convert.trajectory_from_msg(message, self.robot.arm_joints)
         with self._lock:
-            self._arm.accept(command, self.now)
+            try:
+                self._arm.accept(command, self.now)
+            except ShapeError as error:  # a controller refuses it, and takes the next
+                print(error, file=sys.stderr)
 
     def _on_told(self, message: Any) -> None:
         with self._lock:
