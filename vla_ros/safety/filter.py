@@ -190,7 +190,8 @@ class SafetyFilter:
             dt: Monotonic time since the last tick [s].
         """
         if not self._started:
-            return self._report(None, [*self._latched] or ['no_joint_state'], 0.0)
+            wants = 'no_joint_state' if now > 0.0 else 'clock_paused'
+            return self._report(None, [*self._latched] or [wants], 0.0)
         tick = self._clocks.tick(now, dt)
         if tick.fault == 'clock_step':
             self._latched.setdefault('clock_step', f'from {self._now} s to {now} s')
