@@ -37,6 +37,7 @@ setup(
     data_files=data_files(),
     # requirements/ pins what `make setup` installs; under ROS 2, package.xml and rosdep do it.
     install_requires=['setuptools'],
+    extras_require={'test': ['pytest']},  # by this `colcon test` knows what runs them
     zip_safe=False,
     entry_points={
         'console_scripts': [
@@ -45,6 +46,7 @@ setup(
             'forwarder_node = vla_ros.nodes.forwarder_node:main',
             'markers_node = vla_ros.nodes.markers_node:main',
             'policy_node = vla_ros.nodes.policy_node:main',
+            'preflight_node = vla_ros.nodes.preflight_node:main',
             'safety_filter_node = vla_ros.nodes.safety_filter_node:main',
             'sim_node = vla_ros.nodes.sim_node:main',
         ],

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from vla_ros.robot import RobotSpec, TRANSPORTS
 
@@ -68,6 +69,7 @@ OBSTACLES = Topic('vla/obstacles', 'vla_ros_msgs/msg/ObstacleArray', LATCHED)
 ESTOP = Topic('vla/estop', 'std_msgs/msg/Bool', LATCHED)
 TASK_STATE = Topic('vla/task_state', 'vla_ros_msgs/msg/TaskState', EVENTS)
 MARKERS = Topic('vla/markers', 'visualization_msgs/msg/MarkerArray', COMMAND)
+ROBOT_DESCRIPTION = 'robot_description'  # by robot_state_publisher, as everywhere in ROS
 DIAGNOSTICS = Topic('/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', EVENTS)
 
 RESET_SERVICE = ('vla/reset', 'std_srvs/srv/Trigger')  # clears a latched stop
@@ -102,12 +104,20 @@ ARGUMENTS = {
         Argument('dry_run', False, 'Compute every command and send none to the controllers.'),
         Argument('speed_scale', 1.0, 'Upper bound of the speed along the plan, in (0, 1].'),
         Argument('markers', False, 'Start the process that draws for RViz and Foxglove.'),
+        Argument(
+            'preflight', False, 'Activate the safety filter only once nothing is found to be bad.'
+        ),
         Argument('record', False, 'Start the process that records a bag.'),
         Argument('bag', '', 'Folder of that bag; empty: bag_ and the time of day, here.'),
         Argument('images', 'raw', 'Pictures in a bag: raw, without loss, or jpeg.'),
         Argument('use_sim_time', False, 'Follow /clock in place of the wall clock.'),
+        Argument(
+            'autostart', True, 'Configure and activate at once, without a lifecycle manager.'
+        ),
+        Argument('policy_python', '', 'Python that runs the policy, where torch is; empty: ours.'),
     )
 }
+COMMON = ('use_sim_time', 'autostart')  # what every node takes beside the simulator, which is time
 
 
 def camera_topics(robot: RobotSpec, camera: str) -> tuple[Topic, Topic]:
@@ -121,25 +131,54 @@ def camera_topics(robot: RobotSpec, camera: str) -> tuple[Topic, Topic]:
     )
 
 
-def controllers(robot: RobotSpec) -> tuple[tuple[str, str], ...]:
-    """Return name and type of what the controllers take: of each arm, then its gripper's own."""
+def rates(robot: RobotSpec) -> dict[str, float]:
+    """Return the rate [Hz] of topics that have one, by name; of joint states the simulator's."""
+    cameras = {t.name: c.rate for c in robot.cameras for t in camera_topics(robot, c.name)}
+    return {
+        **cameras,
+        JOINT_STATES.name: JOINT_STATE_RATE,
+        EXECUTION_STATE.name: EXECUTION_RATE,
+        SAFETY_STATUS.name: STATUS_RATE,
+        POLICY_STATUS.name: STATUS_RATE,
+    }
+
+
+class Controller(NamedTuple):
+    """A controller that the robot file means."""
+
+    input: str  # name of its topic or action
+    type: str  # of that
+    kind: str  # a word of robot.KINDS or, of a gripper, of robot.GRIPPERS
+    joints: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name in ros2_control, where what a controller takes is named after it."""
+        return self.input.rpartition('/')[0]
+
+
+def controllers(robot: RobotSpec) -> tuple[Controller, ...]:
+    """Return the controllers: of each arm, then its gripper's own."""
     found = []
     for arm in robot.arms:
-        found.append((arm.driver.arm_topic, arm.driver.arm.type))
-        if arm.hand is not None:
-            found.append((arm.driver.gripper_topic, arm.hand.type))
+        driver, hand = arm.driver, arm.hand
+        of_arm = Controller(driver.arm_topic, driver.arm.type, driver.kind, arm.commanded_joints)
+        found.append(of_arm)
+        if hand is not None and arm.gripper is not None:
+            joint = (arm.gripper.joint,)
+            found.append(Controller(driver.gripper_topic, hand.type, driver.gripper, joint))
     return tuple(found)
 
 
 def controller_topics(robot: RobotSpec) -> tuple[Topic, ...]:
     """Return those of the controllers' inputs that are topics."""
     found = controllers(robot)
-    return tuple(Topic(name, kind, COMMAND) for name, kind in found if '/msg/' in kind)
+    return tuple(Topic(c.input, c.type, COMMAND) for c in found if '/msg/' in c.type)
 
 
 def controller_actions(robot: RobotSpec) -> tuple[tuple[str, str], ...]:
-    """Return those of the controllers' inputs that are actions."""
-    return tuple(found for found in controllers(robot) if '/action/' in found[1])
+    """Return name and type of those of the controllers' inputs that are actions."""
+    return tuple((c.input, c.type) for c in controllers(robot) if '/action/' in c.type)
 
 
 def command_topics(robot: RobotSpec) -> tuple[Topic, ...]:
@@ -214,6 +253,7 @@ class Process:
     critical: bool = True  # its death stops the arm and ends the session
     simulation_only: bool = False
     wanted: str = ''  # launch argument without which it is not started; empty: always
+    interpreter: str = ''  # launch argument that names the Python that runs it; empty: ours
 
 
 def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
@@ -229,7 +269,15 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         node='safety_filter',
         executable='safety_filter_node',
         module='vla_ros.nodes.safety_filter_node',
-        parameters=('robot', 'safety', 'scene', 'dry_run', 'speed_scale', 'use_sim_time'),
+        parameters=(
+            'robot',
+            'safety',
+            'scene',
+            'dry_run',
+            'speed_scale',
+            'preflight',
+            *COMMON,
+        ),
         subscribes=(
             JOINT_STATES,
             TRAJECTORY,
@@ -254,7 +302,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         node='forwarder',
         executable='forwarder_node',
         module='vla_ros.nodes.forwarder_node',
-        parameters=('robot', 'safety'),
+        parameters=('robot', 'safety', *COMMON),
         subscribes=(
             *forwarded_topics(robot),
             *feedback_topics(robot),
@@ -270,7 +318,7 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         node='policy',
         executable='policy_node',
         module='vla_ros.nodes.policy_node',
-        parameters=('robot', 'policy', 'seed', 'use_sim_time'),
+        parameters=('robot', 'policy', 'seed', *COMMON),
         subscribes=(
             *images,
             JOINT_STATES,
@@ -284,12 +332,13 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         actions=(RUN_ACTION,),
         nice=POLICY_NICE,
         critical=False,
+        interpreter='policy_python',
     )
     sim = Process(
         node='sim',
         executable='sim_node',
         module='vla_ros.nodes.sim_node',
-        parameters=('robot', 'suite', 'task', 'seed'),
+        parameters=('robot', 'suite', 'task', 'seed', 'autostart'),
         subscribes=controller_topics(robot),
         publishes=(CLOCK, JOINT_STATES, *images, *infos, OBSTACLES, TASK_STATE, DIAGNOSTICS),
         services=(WORLD_SERVICE,),
@@ -301,12 +350,22 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         node='markers',
         executable='markers_node',
         module='vla_ros.nodes.markers_node',
-        parameters=('robot', 'safety', 'scene', 'use_sim_time'),
+        parameters=('robot', 'safety', 'scene', *COMMON),
         subscribes=(JOINT_STATES, SAFETY_STATUS, EXECUTION_STATE, OBSTACLES),
         publishes=(MARKERS,),
         nice=MARKERS_NICE,
         critical=False,
         wanted='markers',
+    )
+    preflight = Process(
+        node='preflight',
+        executable='preflight_node',
+        module='vla_ros.nodes.preflight_node',
+        parameters=('robot', 'policy', 'safety', *COMMON),
+        subscribes=(),  # it listens to all, and asks for nothing that changes who is heard
+        publishes=(),
+        critical=False,
+        wanted='preflight',
     )
     arm = (sim,) if simulated else ()
     driver = (forwarder,) if robot.forwarded else ()
@@ -316,14 +375,14 @@ def processes(robot: RobotSpec, simulated: bool) -> tuple[Process, ...]:
         node='recorder',
         executable='bag_recorder',
         module='vla_ros.nodes.bag_recorder',
-        parameters=('robot', 'policy', 'safety', 'bag', 'images', 'use_sim_time'),
+        parameters=('robot', 'policy', 'safety', 'bag', 'images', *COMMON),
         subscribes=tuple(named.values()),
         publishes=(DIAGNOSTICS,),
         nice=RECORDER_NICE,
         critical=False,
         wanted='record',
     )
-    return (*arm, *driver, safety, policy, markers, recorder)
+    return (*arm, *driver, safety, policy, preflight, markers, recorder)
 
 
 def recorded(robot: RobotSpec) -> tuple[Topic, ...]:
@@ -331,7 +390,8 @@ def recorded(robot: RobotSpec) -> tuple[Topic, ...]:
     return next(p for p in processes(robot, simulated=True) if p.node == 'recorder').subscribes
 
 
-REPLAY_PARAMETERS = {'dry_run': True, 'use_sim_time': True}  # beside a recording that is played
+# Of what runs beside a recording that is played.
+REPLAY_PARAMETERS = {'dry_run': True, 'preflight': False, 'use_sim_time': True}
 
 
 def replay_processes(robot: RobotSpec) -> tuple[Process, ...]:
@@ -343,8 +403,27 @@ def replay_processes(robot: RobotSpec) -> tuple[Process, ...]:
 
 def replay_arguments() -> tuple[Argument, ...]:
     """Return the launch arguments of a recording that is played."""
-    names = ('bag', 'robot', 'policy', 'safety', 'scene', 'seed', 'speed_scale')
-    return tuple(ARGUMENTS[name] for name in names)
+    names = ('bag', 'robot', 'policy', 'safety', 'scene', 'seed', 'speed_scale', 'autostart')
+    return tuple(ARGUMENTS[name] for name in (*names, 'policy_python'))
+
+
+def record_arguments() -> tuple[Argument, ...]:
+    """Return the launch arguments of the recorder that ROS 2 brings."""
+    return ARGUMENTS['robot'], Argument('bag', 'bag', 'Folder of the bag.')
+
+
+def arm_arguments(**defaults: bool) -> tuple[Argument, ...]:
+    """Return the launch arguments of an arm that another process moves.
+
+    Args:
+        **defaults: Those that differ from `vla up`: a physical arm is commanded on request only.
+    """
+    robot = ('suite', 'task')  # of the simulator
+    return tuple(
+        replace(argument, default=defaults.get(name, argument.default))
+        for name, argument in ARGUMENTS.items()
+        if name not in robot
+    )
 
 
 def replayed(robot: RobotSpec) -> tuple[Topic, ...]:
@@ -353,6 +432,23 @@ def replayed(robot: RobotSpec) -> tuple[Topic, ...]:
     said = {topic.name for p in heard for topic in p.publishes}
     topics = {topic.name: topic for p in heard for topic in p.subscribes}
     return tuple(topic for name, topic in topics.items() if name not in said)
+
+
+def description_processes(robot: RobotSpec) -> tuple[Process, ...]:
+    """Return what shows a robot beside its links: the process that draws."""
+    drawing = (p for p in processes(robot, simulated=False) if p.node == 'markers')
+    return tuple(replace(process, wanted='') for process in drawing)
+
+
+def description_arguments() -> tuple[Argument, ...]:
+    """Return the launch arguments of what shows a robot."""
+    return tuple(ARGUMENTS[name] for name in ('robot', 'safety', 'scene', *COMMON))
+
+
+def shown(robot: RobotSpec) -> tuple[str, ...]:
+    """Return the relative topics that the configuration of RViz names from the root."""
+    images = (camera_topics(robot, camera.name)[0].name for camera in robot.cameras)
+    return MARKERS.name, ROBOT_DESCRIPTION, *images
 
 
 def full_name(topic: Topic, namespace: str = '') -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,17 @@ class JointLimits:
 
 @dataclass(frozen=True)
 class Gripper:
-    """A parallel gripper driven by one joint; its other fingers follow by mimic."""
+    """A gripper driven by one joint; what else moves follows by mimic.
+
+    The joint slides [m] or turns [rad], as the URDF has it, and closes either way: `closed` may
+    lie above `open`.
+    """
 
     joint: str
-    closed: float  # [m] joint position when closed
-    open: float  # [m] joint position when open
-    velocity: float  # [m/s]
-    effort: float  # [N]
+    closed: float  # [m] or [rad] joint position when closed
+    open: float  # [m] or [rad] joint position when open
+    velocity: float  # [m/s] or [rad/s]
+    effort: float  # [N] or [N m]
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,11 @@ class Camera:
                 f"camera '{self.name}': topic '{self.topic}' ends with '{ending}', expected that "
                 'of the raw pictures; write transport: compressed beside it.'
             )
+
+    @property
+    def optical_frame(self) -> str:
+        """Frame of its pictures: z forward, x right, y down."""
+        return f'{self.name}_optical_frame'
 
 
 MOST_GAIN = 20.0  # [1/s]; beyond, the delay of joint states makes a position loop swing
@@ -266,7 +275,7 @@ class RobotSpec:
     """
 
     name: str
-    urdf: str  # file under urdf/
+    urdf: str  # file under urdf/; of a robot file elsewhere, first looked for beside it
     base_frame: str
     arms: tuple[Arm, ...]
     cameras: tuple[Camera, ...]
@@ -305,27 +314,29 @@ class RobotSpec:
         """Return the file of its URDF."""
         return paths.share() / 'urdf' / self.urdf
 
-    @property
+    # What is cached here is asked for in every tick.
+
+    @cached_property
     def joints(self) -> tuple[JointLimits, ...]:
         """Joints of every arm, one arm after the other."""
         return tuple(joint for arm in self.arms for joint in arm.joints)
 
-    @property
+    @cached_property
     def arm_joints(self) -> tuple[str, ...]:
         """Names of the joints of every arm, in order."""
         return tuple(joint.name for joint in self.joints)
 
-    @property
+    @cached_property
     def grippers(self) -> tuple[Gripper, ...]:
         """Grippers, by the order of the arms."""
         return tuple(arm.gripper for arm in self.arms if arm.gripper is not None)
 
-    @property
+    @cached_property
     def joint_names(self) -> tuple[str, ...]:
         """Names of all n commanded joints: the arms', then the grippers'."""
         return (*self.arm_joints, *(gripper.joint for gripper in self.grippers))
 
-    @property
+    @cached_property
     def dof(self) -> int:
         """Number of arm joints."""
         return len(self.joints)
@@ -451,7 +462,9 @@ def load_robot(path: Path) -> RobotSpec:
         ConfigError: The file, or one that it names, cannot be used.
     """
     data = config.read_extended(path, partial(paths.find, 'robots'))
-    return build_robot(data, Path(path).name)
+    robot = build_robot(data, Path(path).name)
+    beside = Path(path).resolve().parent / robot.urdf
+    return replace(robot, urdf=str(beside)) if beside.is_file() else robot
 
 
 def build_robot(data: Any, where: str) -> RobotSpec:

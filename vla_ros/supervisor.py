@@ -72,7 +72,8 @@ def commands(
             part for key, value in given.items() for part in ('-p', f'{key}:={_yaml(value)}')
         ]
         ros = ('--ros-args', *parameters) if parameters else ()
-        argv = (sys.executable, '-m', process.module, *ros)
+        python = str(arguments.get(process.interpreter) or sys.executable)
+        argv = (python, '-m', process.module, *ros)
         made.append(Command(process.node, argv, process.critical))
     return tuple(made)
 

@@ -126,6 +126,16 @@ def test_a_prefix_is_what_was_executed_and_then_what_is_planned():
     assert (prefix.delay, prefix.horizon) == (0, 4)
 
 
+def test_the_second_chunk_reckons_with_what_an_inference_takes():
+    executor = make('rtc')
+    executor.expect(0.22)
+    send(executor, 0.0, 0.0)  # nothing ran meanwhile: no delay to measure
+    assert executor.prefix(0.1, 0.1).delay == 3
+    executor.expect(60.0)
+    assert executor.prefix(0.1, 0.1).delay == 5  # half a chunk, and no error
+    executor.due(0.1)
+
+
 def test_while_the_clock_stands_the_way_stays_and_its_last_place_is_the_newest():
     executor = make('rtc')
     send(executor, 0.0, 0.0)

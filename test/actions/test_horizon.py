@@ -29,6 +29,18 @@ def test_no_delay_is_known_before_the_warm_up_is_over():
     assert delay.steps == 2
 
 
+def test_what_is_expected_counts_until_a_delay_is_measured():
+    delay = Delay()
+    delay.expected = 1.2
+    assert (delay.steps, delay.usual) == (2, 2)
+    delay.add(9.0)  # the warm-up
+    assert (delay.steps, delay.usual) == (2, 2)
+    delay.add(0.5)
+    assert (delay.steps, delay.usual) == (1, 1)
+    delay.reset()
+    assert delay.steps == 2
+
+
 def test_reset_forgets_and_warms_up_again():
     delay = measured(3.0)
     delay.reset()

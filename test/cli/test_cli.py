@@ -33,7 +33,10 @@ def test_help_lists_every_verb() -> None:
         assert summary in result.stdout
 
 
-@pytest.mark.parametrize('verb', [*(v for v in VERBS if v != 'bench'), 'bench pipeline'])
+GROUPS = {'bench': 'bench pipeline', 'robot': 'robot import'}
+
+
+@pytest.mark.parametrize('verb', [GROUPS.get(verb, verb) for verb in VERBS])
 def test_every_verb_has_help_and_json(verb: str) -> None:
     result = run(*verb.split(), '--help')
     assert result.exit_code == 0, result.output
@@ -122,7 +125,9 @@ def test_show_robots_gives_the_pose_of_the_tool_at_home() -> None:
 
 def test_names_complete_with_tab() -> None:
     words = {'COMP_WORDS': 'vla check pa', 'COMP_CWORD': '2', '_VLA_COMPLETE': 'bash_complete'}
-    assert run(env=words).stdout.split() == ['plain,panda', 'plain,panda_streaming']
+    robots = sorted(f.stem for f in (paths.share() / 'config' / 'robots').glob('pa*.yaml'))
+    assert run(env=words).stdout.split() == [f'plain,{name}' for name in robots]
+    assert {'panda', 'panda_streaming'} <= {*robots}
 
 
 def test_plain_is_json_without_nan() -> None:

@@ -171,17 +171,28 @@ def test_workspace_finds_both_packages(workspace, way):
 
 
 @pytest.mark.timeout(300)  # seconds on an idle core, minutes on a busy one
-def test_workspace_builds_and_installs_vla_ros(workspace):
+def test_workspace_builds_installs_and_tests_vla_ros(workspace):
     """colcon puts the package, its files and its executables where ROS 2 looks for them."""
     pytest.importorskip('colcon_core')
+    tests = workspace / 'src/vla_ros/test'  # one file of them, for the time that all take
+    tests.mkdir()
+    for name in ('conftest.py', 'test_statistics.py'):
+        shutil.copy(ROOT / 'test' / name, tests)
     colcon(workspace, 'build')
+    colcon(workspace, 'test')
+    said = colcon(workspace, 'test-result', '--verbose')
+    found = re.search(r'Summary: (\d+) tests, 0 errors, 0 failures', said)
+    assert found, said
+    assert int(found[1]) > 5
     prefix = workspace / 'install' / 'vla_ros'
     for file in (
         'share/ament_index/resource_index/packages/vla_ros',
         'share/vla_ros/package.xml',
         'share/vla_ros/config/robots/panda.yaml',
         'share/vla_ros/urdf/panda.urdf',
-        'share/vla_ros/launch/sim.launch.py',
+        *(f'share/vla_ros/launch/{file.name}' for file in (ROOT / 'launch').glob('*.launch.py')),
+        'share/vla_ros/config/gazebo/table.sdf',
+        'share/vla_ros/config/isaac/stage.py',
         'lib/vla_ros/policy_node',
         'lib/vla_ros/safety_filter_node',
         'lib/vla_ros/sim_node',

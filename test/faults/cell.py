@@ -23,6 +23,7 @@ from vla_ros import graph, paths
 from vla_ros.errors import NodeError, VlaError
 from vla_ros.kinematics.model import Kinematics
 from vla_ros.nodes.client import Client
+from vla_ros.nodes.control import REST
 from vla_ros.nodes.pace import Pace
 from vla_ros.obstacle import Obstacle
 from vla_ros.robot import load_robot, RobotSpec
@@ -44,6 +45,7 @@ FAST = 0.5  # [rad/s]
 EVERY = 0.1  # [s] from one trajectory to the next
 STEP, POINTS = 0.1, 16  # [s], count of a trajectory: longer than the plan timeout
 SWING, PERIOD = 0.3, 3.0  # [rad], [s] of the first joint
+EVERY_COMMAND = 200  # messages that may wait for this process: 1 s
 INSTANT = 1e-4  # [s] from one reference to the next, at the least
 A_WHILE = 100  # reports of the arm: 0.5 s
 SLOW = 0.02  # [rad] in place of SWING: so little that tracking is never lost
@@ -91,7 +93,10 @@ class Cell:
         }  # fmt: skip
         self._enable = next(iter(graph.enable_topics(robot)), None)
         client.listen(TRUTH, self._on_truth)
-        client.listen(graph.command_topics(robot)[0], self._on_command)
+        # Every one of them: which references lead a command is told by the command before.
+        command = graph.command_topics(robot)[0]
+        every = replace(command.qos, depth=EVERY_COMMAND)
+        client.listen(replace(command, qos=every), self._on_command)
         client.listen(graph.DIAGNOSTICS, self._on_diagnostics)
         for topic in graph.hold_topics(robot):
             client.listen(topic, self._on_report)
@@ -376,10 +381,15 @@ class Cell:
         """Whether the arm moves as the policy wants, with no fault."""
         return self.speed > MOVING and self.status.level <= 1 and not self.status.latched
 
+    @property
+    def told_to_rest(self) -> bool:
+        """Whether the newest command stands still, by the measure of the filter."""
+        return bool(np.abs(self.sent.velocities).max() < REST)
+
     def rests(self) -> None:
         """Wait until the arm is at rest, and the filter wants it there."""
         self.until(lambda: self.speed < self.still, 'rest')
-        self.until(lambda: not self.sent.velocities.any(), 'a command to rest')
+        self.until(lambda: self.told_to_rest, 'a command to rest')
 
     def reset(self) -> None:
         """Call the service until it says that it is done: it refuses while the arm moves."""

@@ -89,7 +89,7 @@ def stops(cell: Cell, row: Row) -> None:
     if row.watch != 'command':
         cell.until(lambda: cell.speed < cell.still, 'rest')
     if row.watch != 'arm':
-        cell.until(lambda: not cell.sent.velocities.any(), 'a command to rest')
+        cell.until(lambda: cell.told_to_rest, 'a command to rest')
     place = cell.place
     cell.look()
     cell.heard.clear()

@@ -1,40 +1,31 @@
-"""replay.launch.py: what it starts commands nothing and follows the recording's clock."""
+"""replay.launch.py and record.launch.py: dry and by the recording's clock; every topic."""
 
 from __future__ import annotations
-
-import importlib.util
-
-import pytest
 
 from vla_ros import graph, paths
 from vla_ros.robot import load_robot
 
-FILE = paths.share() / 'launch' / 'replay.launch.py'
+ROBOT = load_robot(paths.find('robots', 'panda'))
 
 
-@pytest.fixture
-def described():
-    launch = pytest.importorskip('launch')
-    pytest.importorskip('launch_ros')
-    spec = importlib.util.spec_from_file_location('replay_launch', FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    context = launch.LaunchContext()
-    for entity in module.generate_launch_description().entities:
-        if isinstance(entity, launch.actions.DeclareLaunchArgument):
-            entity.execute(context)
-    return module, context
+def test_the_nodes_run_dry_beside_the_player(described, words):
+    from vla_ros.ros import launching
 
-
-def test_the_nodes_run_dry_beside_the_player(described):
-    module, context = described
+    module, _, context = described('replay', bag='a_bag', namespace='/left')
     *nodes, player = module.player(context)
-    robot = load_robot(paths.find('robots', 'panda'))
     assert [n.node_executable for n in nodes] == [
-        p.executable for p in graph.replay_processes(robot)
+        p.executable for p in graph.replay_processes(ROBOT)
     ]
     for name in ('dry_run', 'use_sim_time'):
-        assert module.parameter(name).evaluate(context) is True
-    words = [part.perform(context) for argument in player.cmd for part in argument]
-    assert '--clock' in words
-    assert set(words) >= {graph.full_name(topic) for topic in graph.replayed(robot)}
+        assert launching.parameter(name, graph.REPLAY_PARAMETERS).evaluate(context) is True
+    said = words(player, context)
+    assert {'--clock', 'a_bag'} <= set(said)
+    assert set(said) >= {graph.full_name(topic, '/left') for topic in graph.replayed(ROBOT)}
+
+
+def test_the_recorder_takes_every_topic(described, words):
+    module, _, context = described('record', namespace='/left')
+    (recorder,) = module.recorder(context)
+    said = words(recorder, context)
+    topics = said[said.index('--topics') + 1 :]
+    assert topics == [graph.full_name(topic, '/left') for topic in graph.recorded(ROBOT)]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 import random
+import signal
 import time
 
 import numpy as np
@@ -119,18 +120,34 @@ class Cell:
 
     def reset(self) -> None:
         """Reset once it is possible, and wait until nothing latches any more."""
-        self.until(self._cleared, 'the reset')
+        self.until(lambda: cleared(self.client), 'the reset')
         self.until(lambda: self.reason == 'no_plan', 'the end of the fault')
 
-    def _cleared(self) -> bool:
-        try:
-            self.client.reset_safety()
-        except NodeError:
-            return False
-        return True
+    def lose_filter(self, stop: float) -> None:
+        """Kill the filter of a moving arm, which stops within `stop` [s], and start it again."""
+        self.move(-0.8)
+        self.signal('safety_filter', signal.SIGKILL)
+        began = time.monotonic()
+        way = self.rest()
+        assert time.monotonic() - began < stop + LATE + 1.0
+        assert max(np.diff(way), default=0.0) < 1e-3  # it went on as it went, not back
+        held = self.place()
+        self.client.safety = None
+        self.start('safety_filter')
+        self.until(lambda: self.reason == 'stream_stopped', 'the filter to hear of the stop')
+        assert self.place() == pytest.approx(held, abs=2e-3)
 
     def _on_joints(self, message) -> None:
         self.joints.append(convert.joint_state_from_msg(message, self.robot.joint_names))
+
+
+def cleared(client: Client) -> bool:
+    """Reset the filter; return whether it let itself be."""
+    try:
+        client.reset_safety()
+    except NodeError:
+        return False
+    return True
 
 
 @contextmanager

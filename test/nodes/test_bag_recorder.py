@@ -31,6 +31,7 @@ from vla_ros.types import Trajectory
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
 LIMIT = 90.0  # bound of every wait [s]
+FULL = 40 << 20  # [byte] after which the disk of one recorder takes no more
 PICTURES = [graph.camera_topics(ROBOT, camera.name)[0].name for camera in ROBOT.cameras]
 pytestmark = pytest.mark.timeout(400)  # seconds on an idle machine
 
@@ -50,14 +51,22 @@ def running(domain, tmp_path_factory):
     lines: list[str] = []
     arguments = {'robot': 'panda', 'seed': 1, 'record': True, 'bag': str(folder / 'raw')}
     parts = supervisor.commands(ROBOT, arguments, without=('safety_filter', 'policy', 'markers'))
+    vla = [sys.executable, '-c', 'from vla_ros.cli.main import main; main()']
     jpeg = [
-        sys.executable, '-c', 'from vla_ros.cli.main import main; main()', 'record',
-        '--out', str(folder / 'jpeg'), '--images', 'jpeg', '--json', str(folder / 'jpeg.json'),
+        *vla, 'record', '--out', str(folder / 'jpeg'), '--images', 'jpeg',
+        '--json', str(folder / 'jpeg.json'),
+    ]  # fmt: skip
+    full = [
+        'bash', '-c', f'ulimit -f {FULL // 1024}; exec "$@"', 'full',
+        *vla, 'record', '--out', str(folder / 'full'),
     ]  # fmt: skip
     sent = []  # instructions and stamps of trajectories, in order
     with supervisor.Supervisor(parts, lambda name, line: lines.append(f'[{name}] {line}')):
-        second = subprocess.Popen(
-            jpeg, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        second, third = (
+            subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            for command in (jpeg, full)
         )
         try:
             with Client('operator') as client:
@@ -65,8 +74,9 @@ def running(domain, tmp_path_factory):
                 client.listen(graph.DIAGNOSTICS, heard.append)
                 client.until(lambda: client.reports('task'), LIMIT, f'the simulator: {lines}')
                 client.until(
-                    lambda: busy(heard) == {'raw', 'jpeg'}, LIMIT, f'both recorders: {lines}'
+                    lambda: busy(heard) >= {'raw', 'jpeg'}, LIMIT, f'both recorders: {lines}'
                 )
+                client.until(lambda: third.poll() is not None, LIMIT, 'the full disk to end one')
                 words = client.node.create_publisher(
                     interface(graph.INSTRUCTION.type), graph.INSTRUCTION.name,
                     profile(graph.INSTRUCTION.qos),
@@ -94,9 +104,12 @@ def running(domain, tmp_path_factory):
             second.send_signal(signal.SIGINT)
             try:
                 output, _ = second.communicate(timeout=LIMIT)
+                told, _ = third.communicate(timeout=LIMIT)  # it ended by itself
             finally:
                 second.kill()
+                third.kill()
     assert second.returncode == 0, output
+    (folder / 'full.txt').write_text(f'{third.returncode}\n{told}')
     return folder, sent, lines, output
 
 
@@ -184,6 +197,21 @@ def test_the_command_says_what_it_did(running):
         assert told['messages'] == sum(topic.count for topic in bag.topics.values())
     assert told['bytes'] == sum(f.stat().st_size for f in (folder / 'jpeg').glob('*.mcap'))
     assert f'{sum(told["dropped"].values())} dropped' in output and 'jpeg' in output
+
+
+def test_a_disk_that_takes_no_more_ends_the_recording_and_keeps_what_was_written(running):
+    folder, *_ = running
+    code, told = (folder / 'full.txt').read_text().split('\n', 1)
+    assert code == '1', told
+    assert 'kept free; the recording ends here' in told
+    assert (folder / 'full' / 'full_0.mcap').stat().st_size <= FULL
+    with open_bag(folder / 'full') as bag:
+        states = [
+            joint_state_from_msg(r.message, ROBOT.joint_names).stamp
+            for r in bag.messages({'/joint_states'})
+        ]
+        pictures = [frame_of(r) for r in bag.messages({f'/{PICTURES[0]}'})]
+    assert states and pictures and (np.diff(states) > 0.0).all()
 
 
 def test_a_name_that_is_none_says_so(domain, tmp_path):

@@ -87,6 +87,16 @@ def test_what_keeps_the_filter_from_starting_is_told(arm):
     assert (result.reason, result.latched) == ('no_plan', False)
 
 
+def test_a_simulated_clock_may_begin_anywhere(arm):
+    """Before its first message it stands at 0, while joint states are already heard."""
+    for _ in range(10):
+        arm.control.put_state(JointState(1003.8, arm.position, arm.velocity))
+        waits = arm.control.tick(0.0, DT)
+        assert waits.command is None and waits.faults == ('clock_paused',) and not waits.latched
+    assert arm.run(0.1).level is Level.S2_VERIFIED_BRAKE
+    assert arm.control.tick(arm.now, DT).faults == ('no_plan',)
+
+
 def test_without_a_plan_the_arm_stays(arm):
     result = arm.run(0.5)
     assert result.reason == 'no_plan'

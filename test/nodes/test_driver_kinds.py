@@ -10,7 +10,6 @@ import os
 import signal
 import time
 
-import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
@@ -42,17 +41,7 @@ def test_the_arm_goes_where_it_is_told(cell):
 
 def test_a_killed_filter_leaves_an_arm_that_stops_and_needs_one_reset(cell):
     cell.ready()
-    cell.move(-0.8)
-    cell.signal('safety_filter', signal.SIGKILL)
-    began = time.monotonic()
-    way = cell.rest()
-    assert time.monotonic() - began < STOP + LATE + 1.0
-    assert max(np.diff(way), default=0.0) < 1e-3  # it went on as it went, and did not turn back
-    held = cell.place()
-    cell.client.safety = None
-    cell.start('safety_filter')
-    cell.until(lambda: cell.reason == 'stream_stopped', 'the filter to hear of the stop')
-    assert cell.place() == pytest.approx(held, abs=2e-3)
+    cell.lose_filter(STOP)
     cell.reset()
     cell.move(0.4)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 import itertools
 import threading
 from time import monotonic, sleep
@@ -57,7 +58,8 @@ class Rig:
         self.assembler = Assembler((), lambda message: message, max_age=0.5)
         self.executor = Executor(Codec(), frozenset())
         loaded = Loaded(self, self.executor)
-        self.worker = Inference(loaded, self.assembler, self.publish, lambda: self.time, seed=5)
+        seeds = partial(chunk_seed, 5)
+        self.worker = Inference(loaded, self.assembler, self.publish, lambda: self.time, seeds)
 
     def reset(self, instruction, *, seed):
         self.resets.append((instruction, seed))

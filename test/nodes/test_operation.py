@@ -18,6 +18,8 @@ import yaml
 
 pytest.importorskip('rclpy')
 
+from driven import cleared
+
 from vla_ros import graph, paths, supervisor
 from vla_ros.cli.session import free_domain
 from vla_ros.errors import NodeError
@@ -82,7 +84,7 @@ class Operator:
         self._out[graph.ESTOP.name].publish(convert.flag_to_msg(pressed))
 
     def reset(self) -> None:
-        self.until(self._cleared, 'the reset')
+        self.until(lambda: cleared(self.client), 'the reset')
         self.until(lambda: not self.client.safety.latched, 'the end of the fault')
 
     def tune(self, **values: object) -> tuple[bool, str]:
@@ -102,13 +104,6 @@ class Operator:
         return self.client.node.create_publisher(
             interface(topic.type), topic.name, profile(topic.qos)
         )
-
-    def _cleared(self) -> bool:
-        try:
-            self.client.reset_safety()
-        except NodeError:
-            return False
-        return True
 
     def _publish(self, dt: float) -> None:
         state = JointState(time.time(), self.place, np.zeros(len(HOME)))

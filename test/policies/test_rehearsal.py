@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from time import sleep
 
 import numpy as np
 import pytest
@@ -34,6 +35,18 @@ class Changed:
 def hole(actions):
     actions[-1, 0] = np.nan
     return actions
+
+
+def test_the_first_inference_does_not_count():
+    calls = []
+
+    def slow_at_first(actions):
+        calls.append(1)
+        sleep(0.5 if len(calls) == 1 else 0.0)
+        return actions
+
+    assert 0.0 < rehearse(Changed(slow_at_first), ROBOT) < 0.5
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize(

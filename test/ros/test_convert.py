@@ -204,7 +204,7 @@ def test_blue_first_and_padded_rows_become_rgb():
 
 def test_a_picture_of_another_kind_or_size_is_refused():
     msg = convert.frame_to_msg(Frame(STAMP, np.zeros((2, 3, 3), np.uint8)), '')
-    msg.encoding = 'rgb16'
+    msg.encoding = 'rgb9'
     with pytest.raises(UnknownNameError, match="Did you mean 'rgb8'"):
         convert.frame_from_msg(msg)
     msg.encoding = 'rgb8'

@@ -214,3 +214,24 @@ def test_depth_that_cannot_be_read_says_why():
     msg.height = 3
     with pytest.raises(ShapeError, match='rows'):
         depth_from_msg(msg)
+
+
+@pytest.mark.parametrize('order', ['<', '>'])
+def test_the_stamp_is_read_from_the_bytes_alone(order):
+    for msg in (convert.frame_to_msg(Frame(STAMP, PICTURE), 'eye'), VALUES[0][0]):
+        data = serialize_message(msg)
+        if order == '>':  # as a machine of the other byte order would send it
+            sec, nanosec = struct.unpack_from('<iI', data, 4)
+            data = b'\0\0' + data[2:4] + struct.pack('>iI', sec, nanosec) + data[12:]
+        assert messages.stamp_from_bytes(data) == messages.stamp_from_msg(msg) == STAMP
+
+
+def test_an_incomplete_joint_state_is_read_joint_by_joint():
+    msg = convert.joint_state_to_msg(JointState(STAMP, np.arange(3.0), -np.arange(3.0)), NAMES)
+    places, speeds = messages.named_joints_from_msg(msg)
+    assert places == dict(zip(NAMES, (0.0, 1.0, 2.0)))
+    assert speeds == dict(zip(NAMES, (0.0, -1.0, -2.0)))
+    msg.position.pop()
+    msg.velocity = []
+    places, speeds = messages.named_joints_from_msg(msg)
+    assert list(places) == list(NAMES) and math.isnan(places[NAMES[2]]) and speeds == {}

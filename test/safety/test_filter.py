@@ -505,7 +505,7 @@ def test_an_error_inside_stops_the_arm(bench, monkeypatch):
 
 def test_before_a_reset_nothing_is_commanded(robot, config, monkeypatch):
     fresh = SafetyFilter(robot, config)
-    result = fresh.step(None, Plan(8), World(), 0.0, DT)
+    result = fresh.step(None, Plan(8), World(), 1.0, DT)
     assert result.command is None and result.reason == 'no_joint_state'
     assert not fresh.clear()
     for bad in (np.zeros(3), np.full(8, np.nan)):

@@ -104,6 +104,15 @@ class Executor:
         longest = self.delay.steps
         return longest if 2 * longest <= self._spec.horizon else self.delay.usual
 
+    def expect(self, seconds: float) -> None:
+        """Reckon with a time of inference [s] before a delay has been measured.
+
+        The second chunk already joins a plan that runs. At most half a chunk is believed: what
+        a machine took while it started is no reason to refuse to run.
+        """
+        spec = self._spec
+        self.delay.expected = min(seconds / spec.step, spec.horizon // 2)
+
     def executed(self, phi: float, reference: Array) -> None:
         """Note where the filter's reference (n,) is [rad], [m] at plan time `phi` [s]."""
         self._way.add(phi, reference)

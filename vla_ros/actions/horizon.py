@@ -18,9 +18,10 @@ class Delay:
     def __init__(self) -> None:
         self._measured: deque[float] = deque(maxlen=WINDOW)  # [steps]
         self._warm = False
+        self.expected = 0.0  # [steps] that count before any is measured
 
     def reset(self) -> None:
-        """Forget all; the next delay is a warm-up again."""
+        """Forget what was measured; the next delay is a warm-up again."""
         self._measured.clear()
         self._warm = False
 
@@ -41,13 +42,13 @@ class Delay:
 
     @property
     def steps(self) -> int:
-        """The largest of the newest delays, rounded up: d; 0 before any."""
-        return _whole(max(self._measured, default=0.0))
+        """The largest of the newest delays, rounded up: d."""
+        return _whole(max(self._measured, default=self.expected))
 
     @property
     def usual(self) -> int:
-        """The median of the newest delays, rounded up; 0 before any."""
-        return _whole(median_high(self._measured) if self._measured else 0.0)
+        """The median of the newest delays, rounded up."""
+        return _whole(median_high(self._measured) if self._measured else self.expected)
 
 
 def _whole(steps: float) -> int:

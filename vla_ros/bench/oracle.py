@@ -45,7 +45,7 @@ class Oracle:
     """One robot among solids; every pair that can meet, but neighbours in the chain.
 
     Links of one joint and of two joints in a row overlap by design in any URDF, and so do the
-    fingers of a gripper with each other: these pairs are left out.
+    moving parts of one gripper with each other: these pairs are left out.
     """
 
     def __init__(self, robot: RobotSpec, obstacles: Sequence[Obstacle] = ()) -> None:
@@ -54,7 +54,7 @@ class Oracle:
         urdf = robot.urdf_path
         self.model = pin.buildModelFromUrdf(str(urdf))
         self._data = self.model.createData()
-        self._columns, self._sources = self._wiring()
+        self._columns, self._sources, self._ratios, self._offsets = self._wiring()
         geometry = pin.buildGeomFromUrdf(self.model, str(urdf), pin.GeometryType.COLLISION)
         self.links = len(geometry.geometryObjects)
         solids = [(o.name, shape_of(o), o) for o in obstacles]
@@ -85,9 +85,12 @@ class Oracle:
         self._q = np.zeros(self.model.nq)
 
     def full(self, joints: Array) -> Array:
-        """Return all joints of the URDF (nq,) at those of the robot (n,); every finger mimics."""
+        """Return all joints of the URDF (nq,) at those of the robot (n,).
+
+        What mimics a joint q is at multiplier * q + offset.
+        """
         out = np.zeros(self.model.nq)
-        out[self._columns] = joints[self._sources]
+        out[self._columns] = self._ratios * joints[self._sources] + self._offsets
         return out
 
     def name(self, pair: int) -> str:
@@ -133,21 +136,24 @@ class Oracle:
         pin.computeDistances(self.geometry, self.shapes)
         return np.array([result.min_distance for result in self.shapes.distanceResults])
 
-    def _wiring(self) -> tuple[list[int], list[int]]:
-        """Return columns of the URDF's joints, and the robot's joint that each is or follows."""
+    def _wiring(self) -> tuple[list[int], list[int], Array, Array]:
+        """Return columns of the URDF's joints, the robot's joint of each, ratios and offsets."""
         names = self.robot.joint_names
         mimics = {
-            joint.attrib['name']: mimic.attrib['joint']
+            joint.attrib['name']: mimic.attrib
             for joint in ElementTree.parse(self.robot.urdf_path).getroot().iter('joint')
             for mimic in joint.findall('mimic')
         }
-        columns, sources = [], []
+        columns, sources, ratios, offsets = [], [], [], []
         for index, name in enumerate(self.model.names):
-            leader = mimics.get(name, name)
+            mimic = mimics.get(name, {})
+            leader = mimic.get('joint', name)
             if index and leader in names:
                 columns.append(self.model.joints[index].idx_q)
                 sources.append(names.index(leader))
-        return columns, sources
+                ratios.append(float(mimic.get('multiplier', 1.0)))
+                offsets.append(float(mimic.get('offset', 0.0)))
+        return columns, sources, np.array(ratios), np.array(offsets)
 
     def _pairs(self) -> list[tuple[int, int]]:
         objects = self.geometry.geometryObjects
@@ -161,13 +167,16 @@ class Oracle:
                         found.append((i, k))
                     continue
                 near = a == b or self.model.parents[b] == a or self.model.parents[a] == b
-                if not near and (a in arm or b in arm or not self._fingers(a, b)):
+                one_hand = not {a, b} & arm and self._wrist(a, arm) == self._wrist(b, arm)
+                if not near and not one_hand:
                     found.append((i, k))
         return found
 
-    def _fingers(self, a: int, b: int) -> bool:
-        """Whether two joints are fingers of one hand."""
-        return bool(self.model.parents[a] == self.model.parents[b])
+    def _wrist(self, joint: int, arm: set[int]) -> int:
+        """Return the arm's joint, or the base, that carries a joint of a hand."""
+        while joint not in arm:
+            joint = self.model.parents[joint]
+        return joint
 
     def _relative(self, i: int, k: int) -> Array:
         """Return how fast two bodies can close for each joint's speed, (nq,)."""

@@ -24,9 +24,10 @@ VERBS = {
     'export': 'Turn bags into a LeRobot data set, and back.',
     'train': 'Train the tiny VLA: from nothing, or on a data set.',
     'bench': 'Measure the chain.',
-    'show': 'List robots, policies or suites.',
+    'robot': 'Make a robot file from a URDF, a xacro file or a live description.',
+    'show': 'Print the graph, a robot or a policy, or list all there are.',
     'check': 'Tell whether a policy fits a robot.',
-    'doctor': 'Look for what is missing on this machine.',
+    'doctor': 'Look for what is wrong with this machine or a running system.',
 }
 
 

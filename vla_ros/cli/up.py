@@ -16,6 +16,7 @@ COLOURS = {  # by node
     'forwarder': 'yellow',
     'safety_filter': 'magenta',
     'policy': 'green',
+    'preflight': 'bright_red',
     'markers': 'blue',
     'recorder': 'white',
 }
@@ -30,6 +31,7 @@ COLOURS = {  # by node
     'suite',
     'task',
     'seed',
+    'preflight',
     'markers',
     'record',
     'bag',
@@ -37,6 +39,7 @@ COLOURS = {  # by node
     'dry_run',
     'speed_scale',
     'use_sim_time',
+    'policy_python',
 )
 @json_option
 def verb(robot: str, output: Output, **arguments: str | int | bool) -> None:

@@ -279,7 +279,8 @@ class _Tally:
 
     def guarded(self, result: SafetyResult, dt: float, over: bool) -> None:
         level = int(result.level)
-        self._stalled += dt if over else 0.0
+        # Once the policy has been given up, nothing is waited for.
+        self._stalled += dt if over and self.failures < FAILURES else 0.0
         still = level > 0 and float(np.abs(result.filtered_velocity).max()) < REST
         self._resting = self._resting + dt if still else 0.0
         self._deadlock |= self._resting > DEADLOCK

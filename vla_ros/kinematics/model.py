@@ -11,6 +11,48 @@ import pinocchio as pin
 from vla_ros.errors import KinematicsError, UnknownNameError
 from vla_ros.types import Array
 
+LINK, JOINT = 'link: ', ' (joint)'  # where a link and a joint have one name
+
+
+def read_model(urdf: Path) -> pin.Model:
+    """Return the model of a URDF, in which the name of a frame means a link.
+
+    Raises:
+        KinematicsError: The URDF cannot be read.
+    """
+    try:
+        model = pin.buildModelFromUrdf(str(urdf))
+    except (ValueError, RuntimeError) as error:
+        raise KinematicsError(f'cannot read the robot model {urdf}: {error}.') from error
+    _put_links_first(model)
+    return model
+
+
+def _reduced(model: pin.Model, locked: Sequence[int]) -> pin.Model:
+    """Return a model with joints locked at zero.
+
+    A locked joint becomes a frame of its name, which pinocchio looks up by that name alone; so no
+    link may be called as it is while that is done.
+    """
+    for frame in model.frames:
+        if frame.type == pin.FrameType.BODY:
+            frame.name = LINK + frame.name
+        else:
+            frame.name = frame.name.removesuffix(JOINT)
+    reduced = pin.buildReducedModel(model, list(locked), pin.neutral(model))
+    for frame in reduced.frames:
+        frame.name = frame.name.removeprefix(LINK)
+    _put_links_first(reduced)
+    return reduced
+
+
+def _put_links_first(model: pin.Model) -> None:
+    """Rename the frames of joints that share the name of a link; it alone would mean neither."""
+    links = {frame.name for frame in model.frames if frame.type == pin.FrameType.BODY}
+    for frame in model.frames:
+        if frame.type != pin.FrameType.BODY and frame.name in links:
+            frame.name += JOINT
+
 
 class Kinematics:
     """Forward kinematics and Jacobians in the base frame; n arm joints, the rest locked at zero.
@@ -30,10 +72,7 @@ class Kinematics:
             KinematicsError: The URDF cannot be read or a joint is not a one-axis joint.
             UnknownNameError: It has no such joint or frame.
         """
-        try:
-            full = pin.buildModelFromUrdf(str(urdf))
-        except (ValueError, RuntimeError) as error:
-            raise KinematicsError(f'cannot read the robot model {urdf}: {error}.') from error
+        full = read_model(urdf)
         known = list(full.names)[1:]
         for joint in joints:
             if joint not in known:
@@ -44,7 +83,7 @@ class Kinematics:
             if f.type == pin.FrameType.BODY
         }
         locked = [i for i, name in enumerate(full.names) if i > 0 and name not in joints]
-        self.model = pin.buildReducedModel(full, locked, pin.neutral(full))
+        self.model = _reduced(full, locked)
         if self.model.nq != len(joints) or self.model.nv != len(joints):
             raise KinematicsError(
                 f'{Path(urdf).name}: {len(joints)} joints have {self.model.nq} coordinates, '
@@ -76,6 +115,11 @@ class Kinematics:
         pin.framesForwardKinematics(self.model, self._data, q)
         pose = self._data.oMf[index]
         return pose.rotation.copy(), pose.translation.copy()
+
+    def heights(self, q: Array) -> Array:
+        """Return z of every joint's origin in the base frame (n,) [m]."""
+        pin.forwardKinematics(self.model, self._data, q)
+        return np.array([place.translation[2] for place in list(self._data.oMi)[1:]])
 
     def jacobian(self, q: Array) -> Array:
         """Return J (6, n) at the tool: [v; w] = J qd, base-aligned axes [m/s, rad/s]."""

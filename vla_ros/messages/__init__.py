@@ -7,7 +7,9 @@ to a message and back unchanged, so that it can be a key.
 from __future__ import annotations
 
 from vla_ros.messages.basics import (
+    clock_from_msg,
     flag_from_msg,
+    stamp_from_bytes,
     stamp_from_msg,
     text_from_msg,
     time_from_msg,
@@ -15,6 +17,7 @@ from vla_ros.messages.basics import (
 from vla_ros.messages.images import (
     depth_from_msg,
     frame_from_msg,
+    lens_from_msg,
 )
 from vla_ros.messages.joints import (
     goal_result_from_msg,
@@ -23,6 +26,7 @@ from vla_ros.messages.joints import (
     jog_from_msg,
     joint_positions_from_msg,
     joint_state_from_msg,
+    named_joints_from_msg,
     positions_from_msg,
     targets_from_msg,
     tolerances_from_msg,
@@ -40,6 +44,7 @@ from vla_ros.messages.status import (
 )
 
 __all__ = [
+    'clock_from_msg',
     'depth_from_msg',
     'execution_state_from_msg',
     'flag_from_msg',
@@ -50,11 +55,14 @@ __all__ = [
     'jog_from_msg',
     'joint_positions_from_msg',
     'joint_state_from_msg',
+    'lens_from_msg',
+    'named_joints_from_msg',
     'obstacles_from_msg',
     'policy_status_from_msg',
     'positions_from_msg',
     'provenance_from_msg',
     'safety_status_from_msg',
+    'stamp_from_bytes',
     'stamp_from_msg',
     'targets_from_msg',
     'task_status_from_msg',

@@ -8,6 +8,7 @@ import numpy as np
 
 from vla_ros.errors import ShapeError, UnknownNameError
 from vla_ros.messages.basics import time_from_msg
+from vla_ros.messages.bridged import bridged
 from vla_ros.messages.compressed import compressed_depth, compressed_from_msg, distances
 from vla_ros.types import Depth, Frame
 
@@ -19,6 +20,7 @@ _COLOURS = {
     'bgra8': (4, slice(2, None, -1)),
     'mono8': (1, (0, 0, 0)),
 }
+_BRIDGED = ('bayer_', 'yuv', 'uyvy', 'yuyv', 'nv', 'rgb16', 'bgr16', 'rgba16', 'bgra16')
 _DISTANCES = {'16UC1': ('u2', 1e-3), 'mono16': ('u2', 1e-3), '32FC1': ('f4', 1.0)}  # type, [m]
 
 
@@ -28,16 +30,23 @@ def frame_from_msg(msg: Any) -> Frame:
     Raises:
         UnknownNameError: The encoding is none of colours or greys of 8 bits.
         ShapeError: The data are not as long as height and step say.
-        PictureError: A compressed picture cannot be read.
+        PictureError: A compressed picture cannot be read, or one that needs cv_bridge.
     """
     if hasattr(msg, 'format'):
         return compressed_from_msg(msg)
+    if msg.encoding.startswith(_BRIDGED):
+        return Frame(time_from_msg(msg.header.stamp), bridged(msg))
     if msg.encoding not in _COLOURS:
         raise UnknownNameError('image encoding', msg.encoding, _COLOURS)
     size, order = _COLOURS[msg.encoding]
     pixels = _rows(msg, size).reshape(msg.height, msg.width, size)
     image = pixels if msg.encoding == 'rgb8' else pixels[:, :, order]
     return Frame(time_from_msg(msg.header.stamp), image)
+
+
+def lens_from_msg(msg: Any) -> tuple[int, int, float]:
+    """Return width, height and vertical focal length of a camera_info [px]."""
+    return int(msg.width), int(msg.height), float(msg.k[4])
 
 
 def depth_from_msg(msg: Any) -> Depth:

@@ -70,6 +70,13 @@ def joint_positions_from_msg(msg: Any, names: Sequence[str]) -> Array:
     return np.array(msg.position, dtype=np.float64)[order]
 
 
+def named_joints_from_msg(msg: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the positions and the velocities of a joint state by joint, complete or not."""
+    names = list(msg.name)
+    places = dict.fromkeys(names, float('nan')) | dict(zip(names, map(float, msg.position)))
+    return places, dict(zip(names, map(float, msg.velocity)))
+
+
 def trajectory_from_msg(msg: Any, names: Sequence[str]) -> Trajectory:
     """Return a trajectory with its columns in the order of `names`.
 

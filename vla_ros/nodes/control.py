@@ -196,7 +196,8 @@ class Control:
             dt: Monotonic time since the last tick began [s].
         """
         state = self._state
-        if not self._started and state is not None:
+        told = now > 0.0  # a simulated clock stands at 0 until its first message, which may be any
+        if told and not self._started and state is not None:
             self._begin(state, now)
         self._watch(dt)
         while self._requests:

@@ -42,18 +42,18 @@ class Controllers:
         arm, *hand = graph.controllers(robot)
         topics = {topic.name: topic for topic in graph.controller_topics(robot)}
         self._servers: list[Server] = []
-        takes = ARMS[robot.driver.kind]
-        if arm[0] in topics:
-            self._subscriptions = [node.listen(topics[arm[0]], partial(self._take, takes))]
+        takes = ARMS[arm.kind]
+        if arm.input in topics:
+            self._subscriptions = [node.listen(topics[arm.input], partial(self._take, takes))]
         else:
             self._subscriptions = []
-            self._servers.append(ArmServer(self, *arm))
-        for name, kind in hand:
-            if name in topics:
-                take = partial(self._take, HANDS[robot.driver.gripper])
-                self._subscriptions.append(node.listen(topics[name], take))
+            self._servers.append(ArmServer(self, arm.input, arm.type))
+        for one in hand:
+            if one.input in topics:
+                take = partial(self._take, HANDS[one.kind])
+                self._subscriptions.append(node.listen(topics[one.input], take))
             else:
-                self._servers.append(GripperServer(self, name, kind))
+                self._servers.append(GripperServer(self, one.input, one.type))
 
     def close(self) -> None:
         """Stop listening."""

@@ -56,10 +56,10 @@ class GripperAction:
 
     def __init__(self, node: Node, robot: RobotSpec) -> None:
         """Join the controller's action."""
-        name, kind = graph.controllers(robot)[-1]
+        hand = graph.controllers(robot)[-1]
         self._node, self._effort = node, robot.gripper.effort
         self._goals = GripperGoals()
-        self._client: Any = ActionClient(node, interface(kind), name)
+        self._client: Any = ActionClient(node, interface(hand.type), hand.input)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(0.5 * EVERY, self._send, clock=steady)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 import logging
 import threading
 from time import perf_counter
@@ -46,8 +47,9 @@ class Inference:
         assembler: Assembler,
         publish: Publish,
         clock: Callable[[], float],
-        seed: int,
+        seeds: Callable[[int], int],
         stopwatch: Callable[[], float] = perf_counter,
+        urgently: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Bind the parts; nothing runs yet.
 
@@ -56,8 +58,9 @@ class Inference:
             assembler: Where the inputs arrive.
             publish: Sends a trajectory, with its provenance unless it is an empty one.
             clock: ROS time [s].
-            seed: Instruction k draws from `chunk_seed(seed, k)`.
+            seeds: What instruction k draws from.
             stopwatch: What durations are measured with [s]; a replay has its own time.
+            urgently: Around what is left to do once the policy has answered.
         """
         self.session = Session(loaded.policy.spec)
         self.discarded = 0  # results that came too late for their instruction
@@ -65,13 +68,15 @@ class Inference:
         self._assembler = assembler
         self._publish = publish
         self._clock, self._stopwatch = clock, stopwatch
-        self._seed = seed
+        self._urgently = urgently
+        self._seeds = seeds
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._known = 0  # instruction that the policy was last reset for
         self._index = 0  # inferences since then
+        self._instruction_seed = 0  # that it was reset with
         self._failures = 0  # since the last answer that could be used
         self._trouble = ''  # why the last one could not
         self._next: tuple[Loaded, Callable[[Loaded], None]] | None = None  # to take over
@@ -270,11 +275,11 @@ class Inference:
     def _infer(self, number: int, inputs: Assembled, asked: float) -> None:
         """Answer inputs that were asked for at `asked` [s], and publish what is sent."""
         obs, session = inputs.observation, self.session
-        reset_seed = chunk_seed(self._seed, number)
         if number != self._known:
-            self._policy.reset(obs.instruction, seed=reset_seed)
+            self._instruction_seed = self._seeds(number)
+            self._policy.reset(obs.instruction, seed=self._instruction_seed)
             self._known, self._index = number, 0
-        index, seed = self._index, chunk_seed(reset_seed, self._index)
+        index, seed = self._index, chunk_seed(self._instruction_seed, self._index)
         self._index += 1
         begin = self._clock()
         with self._lock:
@@ -293,7 +298,7 @@ class Inference:
             'preprocess': inputs.reading + answers[0].timings.get('preprocess', 0.0),
             'inference': answers[0].timings.get('inference', t1 - t0),
         }
-        with self._lock:
+        with self._urgently(), self._lock:
             if session.instruction_id != number or not session.running:
                 self.discarded += 1
                 return
@@ -312,7 +317,7 @@ class Inference:
                 delay,
                 timings,
                 policy=self._policy.spec.name,
-                instruction_seed=reset_seed,
+                instruction_seed=self._instruction_seed,
                 inference=index,
                 actions=answers[0].actions,
                 prefix=prefix,

@@ -21,12 +21,13 @@ class Loaded:
 
     policy: Policy
     executor: Executor
+    seconds: float = 0.0  # [s] that an inference took
 
 
 def load(
     spec: PolicySpec, robot: RobotSpec, created: Callable[[Policy], None] = lambda policy: None
 ) -> Loaded:
-    """Load a policy and check it, by one inference, against the robot.
+    """Load a policy and check it, by its answers, against the robot.
 
     Args:
         spec: The policy file.
@@ -40,8 +41,7 @@ def load(
     created(policy)
     codec = Codec(robot, robot.urdf_path, spec)
     executor = Executor(codec, policy.offers)
-    rehearse(policy, robot)
-    return Loaded(policy, executor)
+    return Loaded(policy, executor, rehearse(policy, robot))
 
 
 class Loading:

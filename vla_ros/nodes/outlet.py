@@ -96,10 +96,10 @@ class GoalOutlet:
             period: From one command to the next [s].
             failed: Called with why the controller gave up.
         """
-        name, kind = graph.controllers(robot)[0]
-        self._names, self._failed, self._node = robot.commanded_joints, failed, node
+        arm = graph.controllers(robot)[0]
+        self._names, self._failed, self._node = arm.joints, failed, node
         self._goals = Goals(period)
-        self._client: Any = ActionClient(node, interface(kind), name)
+        self._client: Any = ActionClient(node, interface(arm.type), arm.input)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(EVERY, self.flush, clock=steady)
         self._newest = 0  # number of the last goal

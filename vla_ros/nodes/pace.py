@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-import os
 import threading
 import time
+
+from vla_ros.nodes.urgent import take_priority
 
 
 class Pace:
@@ -61,8 +61,7 @@ class Pace:
     def _run(self) -> None:
         try:
             if self._priority:
-                with suppress(PermissionError):
-                    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(self._priority))
+                take_priority(self._priority)
             self._begin()
             self._loop()
             self._end()

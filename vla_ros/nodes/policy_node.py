@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
+from rclpy.clock import Clock, ClockType
 from rclpy.parameter import Parameter
 
 from vla_ros import config, graph, paths
@@ -29,7 +28,8 @@ from vla_ros.nodes.inference import Inference
 from vla_ros.nodes.loading import load, Loaded, Loading
 from vla_ros.nodes.observation import Assembler
 from vla_ros.nodes.session import Ended
-from vla_ros.policies.base import interrupt, Policy
+from vla_ros.nodes.urgent import urgently
+from vla_ros.policies.base import chunk_seed, interrupt, Policy
 from vla_ros.robot import load_robot
 from vla_ros.ros import convert
 from vla_ros.ros.node import may_raise, Node, run
@@ -116,7 +116,14 @@ class PolicyNode(Node):
         self._assembler = assembler
         assert self._policy is not None, 'configure comes first'
         loaded = Loaded(self._policy, self._executor)
-        self._inference = Inference(loaded, assembler, self._send, self.now, seed)
+        self._inference = Inference(
+            loaded,
+            assembler,
+            self._send,
+            self.now,
+            partial(chunk_seed, seed),
+            urgently=urgently,
+        )
         self._inference.start()
         self._inputs = [
             self.listen(graph.JOINT_STATES, self._joints),
@@ -175,6 +182,7 @@ class PolicyNode(Node):
     def _use(self, loaded: Loaded) -> None:
         self._policy, self._executor = loaded.policy, loaded.executor
         self._spec = loaded.policy.spec
+        self._executor.expect(loaded.seconds)
 
     def _changed(self, values: Mapping[str, Any]) -> str:
         """Begin to load the policy that the parameter names, or say why not."""

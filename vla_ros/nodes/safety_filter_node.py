@@ -55,6 +55,8 @@ class SafetyFilterNode(Node):
         self._safety = self.argument('safety')
         self._scene = self.argument('scene')
         self._dry_run = self.argument('dry_run')
+        if self.argument('preflight'):  # the preflight node starts it
+            self.autostart = False
         self._active = False
 
     def configure(self) -> None:

@@ -148,9 +148,8 @@ class SimNode(Node):
             stamp = self.now()
         for camera, images, infos in self._cameras:
             frame = Frame(stamp, self._snapshot.draw(camera))
-            optical = convert.optical_frame(camera)
             infos.publish(convert.camera_info_to_msg(camera, stamp))  # drawn, about to be sent
-            images.publish(convert.frame_to_msg(frame, optical, camera.transport))
+            images.publish(convert.frame_to_msg(frame, camera.optical_frame, camera.transport))
 
     def _close_pictures(self) -> None:
         self._snapshot.close()

@@ -1,6 +1,8 @@
-"""One inference on black pictures: what a policy answers is known before anything moves."""
+"""Inferences on black pictures: what a policy answers is known before anything moves."""
 
 from __future__ import annotations
+
+from time import perf_counter
 
 import numpy as np
 
@@ -19,8 +21,11 @@ def black(spec: PolicySpec, robot: RobotSpec) -> Observation:
     return Observation(0.0, frames, JointState(0.0, ready, 0.0 * ready), '')
 
 
-def rehearse(policy: Policy, robot: RobotSpec) -> None:
-    """Infer once at home, so that the first real chunk is as fast as the rest.
+def rehearse(policy: Policy, robot: RobotSpec) -> float:
+    """Infer at home, so that the first real chunk is as fast as the rest.
+
+    Returns:
+        What an inference takes [s]; the first one, which warms up, does not count.
 
     Raises:
         PolicyError: The policy fails, or its answer is not what its file declares.
@@ -28,7 +33,10 @@ def rehearse(policy: Policy, robot: RobotSpec) -> None:
     spec, obs = policy.spec, black(policy.spec, robot)
     try:
         policy.reset('', seed=0)
+        policy.infer(obs)
+        begin = perf_counter()
         actions = policy.infer(obs).actions
+        seconds = perf_counter() - begin
     except VlaError:
         raise
     except Exception as error:  # a policy is foreign code
@@ -46,3 +54,4 @@ def rehearse(policy: Policy, robot: RobotSpec) -> None:
             f'policy {spec.name} answers with numbers that are not finite: its weights are '
             f"damaged, or too large for dtype '{spec.dtype}'."
         )
+    return seconds

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import ctypes.util
-from dataclasses import dataclass
 from importlib import metadata, util
-import os
-from pathlib import Path
 import sys
 
 from vla_ros import config, paths
 from vla_ros.errors import VlaError
 from vla_ros.fit import check
+from vla_ros.preflight.finding import bad, Finding, ok
 from vla_ros.robot import load_robot, RobotSpec
 from vla_ros.spec import PolicySpec
 
@@ -28,53 +26,42 @@ PACKAGES = {
     'torch': 'learned policies',
     'transformers': 'learned policies',
 }
-PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    name: str
-    ok: bool
-    detail: str
-    cure: str = ''
+READABLE, CORRECT = 'a file that can be read', 'correct the file'
 
 
 def examine() -> list[Finding]:
     """Look at everything; no finding stops the next."""
     looks: tuple[Callable[[], list[Finding]], ...] = (
-        _python, _packages, _rendering, _ros, _profile, _files,
+        _python, _packages, _rendering, _ros, _files,
     )  # fmt: skip
     return [finding for look in looks for finding in look()]
 
 
 def _python() -> list[Finding]:
     version = sys.version_info[:2]
-    return [
-        Finding(
-            'python',
-            PYTHON[0] <= version <= PYTHON[1],
-            '.'.join(map(str, sys.version_info[:3])),
-            f'use Python {PYTHON[0][0]}.{PYTHON[0][1]} to {PYTHON[1][0]}.{PYTHON[1][1]}',
-        )
-    ]
+    found = '.'.join(map(str, sys.version_info[:3]))
+    if PYTHON[0] <= version <= PYTHON[1]:
+        return [ok('python', found)]
+    expected = ' to '.join('.'.join(map(str, end)) for end in PYTHON)
+    return [bad('python', found, expected, f'use Python {expected}')]
 
 
 def _packages() -> list[Finding]:
     found = []
     for name, purpose in PACKAGES.items():
         try:
-            found.append(Finding(name, True, metadata.version(name)))
+            found.append(ok(name, metadata.version(name)))
         except metadata.PackageNotFoundError:
-            found.append(Finding(name, False, f'missing, needed for {purpose}', 'make setup'))
+            found.append(bad(name, f'missing, needed for {purpose}', 'a package', 'make setup'))
     return found
 
 
 def _rendering() -> list[Finding]:
     library = ctypes.util.find_library('EGL')
-    detail = library or 'libEGL was not found'
-    return [Finding('egl', library is not None, detail, 'apt-get install libegl1 libgl1-mesa-dri')]
+    if library is not None:
+        return [ok('egl', library)]
+    cure = 'apt-get install libegl1 libgl1-mesa-dri'
+    return [bad('egl', 'libEGL was not found', 'a library to draw with', cure)]
 
 
 def _ros() -> list[Finding]:
@@ -83,20 +70,11 @@ def _ros() -> list[Finding]:
         'vla_ros_msgs': 'make setup, or build msg/ with colcon and source its workspace',
     }
     return [
-        Finding(name, True, 'found')
+        ok(name, 'found')
         if util.find_spec(name)
-        else Finding(name, False, 'cannot be imported', cure)
+        else bad(name, 'cannot be imported', 'a package', cure)
         for name, cure in cures.items()
     ]
-
-
-def _profile() -> list[Finding]:
-    value = os.environ.get(PROFILE, '')
-    if value and Path(value).is_file():
-        return [Finding('dds profile', True, value)]
-    detail = f'{PROFILE} names no file ({value})' if value else f'{PROFILE} is not set'
-    cure = f'export {PROFILE}=.../config/dds/fastdds.xml, else large pictures are lost'
-    return [Finding('dds profile', False, detail, cure)]
 
 
 def _files() -> list[Finding]:
@@ -107,19 +85,22 @@ def _files() -> list[Finding]:
     for file in sorted((folder / 'robots').glob('*.yaml')):
         try:
             robots.append(load_robot(file))
-            found.append(Finding(f'robot {file.stem}', True, f'{robots[-1].dof} joints'))
+            found.append(ok(f'robot {file.stem}', f'{robots[-1].dof} joints'))
         except VlaError as error:
-            found.append(Finding(f'robot {file.stem}', False, str(error)))
+            found.append(bad(f'robot {file.stem}', str(error), READABLE, CORRECT))
     for file in sorted((folder / 'policies').glob('*.yaml')):
         try:
             policy = config.load(file, PolicySpec)
         except VlaError as error:
-            found.append(Finding(f'policy {file.stem}', False, str(error)))
+            found.append(bad(f'policy {file.stem}', str(error), READABLE, CORRECT))
             continue
         fits = [robot.name for robot in robots if not check(robot, policy)]
-        detail = f'fits {", ".join(fits)}' if fits else 'fits no robot'
-        cure = f'vla check ROBOT {file.stem}'
+        if not fits:
+            cure = f'vla check ROBOT {file.stem}'
+            found.append(bad(f'policy {file.stem}', 'fits no robot', 'one that it fits', cure))
+            continue
+        detail = f'fits {", ".join(fits)}'
         if policy.checkpoint and not (paths.share() / policy.checkpoint).is_dir():
             detail += f'; its checkpoint {policy.checkpoint} is not here'  # large ones are not
-        found.append(Finding(f'policy {file.stem}', bool(fits), detail, cure))
+        found.append(ok(f'policy {file.stem}', detail))
     return found

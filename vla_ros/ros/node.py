@@ -43,9 +43,7 @@ class Node(LifecycleNode):
         super().__init__(name, **kwargs)
         self.failure: VlaError | None = None  # why the last transition failed
         self.fatal: BaseException | None = None  # why the process must end
-        self.autostart = declare(
-            self, 'autostart', True, 'Configure and activate at once, without a lifecycle manager.'
-        )
+        self.autostart = self.argument('autostart')
 
     def argument(self, name: str, *, live: bool = False) -> Any:
         """Declare the parameter of a launch argument of graph.py and return its value."""
@@ -186,12 +184,15 @@ def make_executor() -> Executor:
     return EventsExecutor()
 
 
-def run(make: Callable[[], Node], nice: int = 0) -> int:
+def run(
+    make: Callable[[], Node], nice: int = 0, executors: Callable[[], Executor] = make_executor
+) -> int:
     """Run a node until SIGINT or SIGTERM; return the exit status of its process.
 
     Args:
         make: Builds the node; called once rclpy runs.
         nice: How much priority the process gives up, or takes where it has the right to.
+        executors: Makes the executor.
     """
     prepare_ros()
     set_niceness(nice)
@@ -209,7 +210,7 @@ def run(make: Callable[[], Node], nice: int = 0) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    executor = make_executor()
+    executor = executors()
     status = 0
     try:
         node = make()
@@ -234,5 +235,5 @@ def run(make: Callable[[], Node], nice: int = 0) -> int:
             executor.remove_node(node)
             node.destroy_node()
         executor.shutdown()
-        rclpy.try_shutdown()
+        rclpy.get_default_context().try_shutdown()  # Humble has no shorter name
     return status

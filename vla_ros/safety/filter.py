@@ -140,7 +140,7 @@ class SafetyFilter:
         self._stop = Brake()  # what runs where the next velocity is refused
         self._hindered, self._deviates = 0.0, False
         limits = self.scene.limits
-        self._gripper = np.minimum(np.maximum(gripper, limits.closed), limits.open)  # [m] held
+        self._gripper = np.minimum(np.maximum(gripper, limits.closed), limits.open)  # held
         self._rate, self._dt = 0.0, self.config.period  # of the time since the last tick
         self._now = 0.0  # [s] ROS time of the last tick
         self._clocks.restart()
@@ -191,7 +191,8 @@ class SafetyFilter:
             dt: Monotonic time since the last tick [s].
         """
         if not self._started:
-            return self._report(None, [*self._latched] or ['no_joint_state'], 0.0)
+            wants = 'no_joint_state' if now > 0.0 else 'clock_paused'
+            return self._report(None, [*self._latched] or [wants], 0.0)
         tick = self._clocks.tick(now, dt)
         if tick.fault == 'clock_step':
             self._latched.setdefault('clock_step', f'from {self._now} s to {now} s')

@@ -32,19 +32,16 @@ class Tracking:
         self._stamps = np.full(size, -np.inf)
         self._references = np.zeros((size, lever.shape[1]))
         self._next = 0
-        self._following = [False for _ in self._chains]  # each arm, seen since the reset
+        self.follows = False  # every arm has been seen to follow since the reset
+        self._following = [False for _ in self._chains]  # each of them
         self._start = np.zeros(lever.shape[1])  # [rad]
 
     def reset(self, place: Array) -> None:
         """Forget the way; the arm rests at a place (dof,) [rad]."""
         self._stamps[:] = -np.inf
         self._next = 0
-        self._following, self._start = [False for _ in self._chains], place
-
-    @property
-    def follows(self) -> bool:
-        """Whether every arm has been seen to follow since the reset."""
-        return all(self._following)
+        self.follows, self._start = False, place
+        self._following = [False for _ in self._chains]
 
     def stays(self, reference: Array, measured: Array) -> bool:
         """Whether an arm stays behind the first steps of the reference (dof,) [rad].
@@ -62,6 +59,7 @@ class Tracking:
             come = float((measured[joints] - self._start[joints]) @ way)
             self._following[k] = come >= FOLLOWS * float(way @ way)
             stays = stays or not self._following[k]
+        self.follows = all(self._following)
         return stays
 
     def add(self, now: float, reference: Array) -> None:

@@ -39,7 +39,8 @@ _TABLE_CENTRE = 0.28  # [m] x
 _FLOOR = -0.72  # [m] z
 _ARMATURE = 0.1  # [kg m^2] or [kg]: reflected rotor inertia, the class of geared arms
 _BANDWIDTH = 100.0  # [rad/s] of the joint servos, critically damped
-_FINGER_STIFFNESS, _FINGER_DAMPING = 4000.0, 100.0  # [N/m], [N s/m]
+_FINGER_STIFFNESS, _FINGER_DAMPING = 4000.0, 100.0  # [N/m], [N s/m] at the tip of a finger
+_FINGER_LEVER = 0.06  # [m] from the axis of a finger that turns to its tip
 _ROBOT_BIT, _OBJECT_BIT = 1, 2  # robot meets objects and table; objects meet each other too
 
 
@@ -114,7 +115,8 @@ def build(
                 f"{urdf.name} has no joint '{name}', which the robot file names; "
                 f'it has {", ".join(j.name for j in spec.joints)}.'
             )
-        joint.armature = _ARMATURE
+        lever = 1.0 if joint.name in robot.arm_joints else _finger_lever(joint)
+        joint.armature = _ARMATURE * lever**2
     for equality in spec.equalities:  # fingers that mimic each other, stiff
         equality.solref, equality.solimp = (0.004, 1.0), (0.98, 0.995, 0.001, 0.5, 2.0)
     _surroundings(spec)
@@ -255,8 +257,14 @@ def _servos(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
         own = float(inertia[joint.dofadr[0], joint.dofadr[0]])
         _servo(spec, joint.name, _BANDWIDTH**2 * own, 2.0 * _BANDWIDTH * own)
     for gripper in robot.grippers:
-        servo = _servo(spec, gripper.joint, _FINGER_STIFFNESS, _FINGER_DAMPING)
+        square = _finger_lever(spec.joint(gripper.joint)) ** 2
+        servo = _servo(spec, gripper.joint, _FINGER_STIFFNESS * square, _FINGER_DAMPING * square)
         servo.forcerange, servo.forcelimited = (-gripper.effort, gripper.effort), True
+
+
+def _finger_lever(joint: mujoco.MjsJoint) -> float:
+    """Return what makes a force at a finger one at its joint: 1 where it slides, else [m]."""
+    return _FINGER_LEVER if joint.type == mujoco.mjtJoint.mjJNT_HINGE else 1.0
 
 
 def _servo(

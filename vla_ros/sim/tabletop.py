@@ -39,7 +39,7 @@ class Tabletop:
         Args:
             episode: What is asked, over which layout.
             arm: Joint positions (dof,) [rad]; None = home.
-            gripper: Gripper joints (g,) [m]; None = open.
+            gripper: Gripper joints (g,) [m] or [rad]; None = open.
         """
         self.episode = episode
         layout = episode.layout

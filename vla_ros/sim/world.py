@@ -71,9 +71,9 @@ class World:
         self._lead[robot.dof :] = 0.0
         self._tools = {arm.name: self.model.body(arm.tool_frame).id for arm in robot.arms}
         self._strokes = np.array([g.velocity for g in robot.grippers]) * self.model.opt.timestep
-        self._followers = [
-            (self.model.jnt_qposadr[a], self.model.jnt_qposadr[b])
-            for a, b in zip(self.model.eq_obj1id, self.model.eq_obj2id)
+        self._followers = [  # of joints that mimic: which, what, and q = offset + ratio * q_leader
+            (self.model.jnt_qposadr[a], self.model.jnt_qposadr[b], *self.model.eq_data[e, :2])
+            for e, (a, b) in enumerate(zip(self.model.eq_obj1id, self.model.eq_obj2id))
         ]
         self._renderers = Renderers(self.model)
         self.reset()
@@ -89,7 +89,7 @@ class World:
 
         Args:
             arm: Joint positions (dof,) [rad]; None = home.
-            gripper: Gripper joints (g,) [m]; None = open.
+            gripper: Gripper joints (g,) [m] or [rad]; None = open.
             objects: Name -> x [m], y [m], yaw [rad], standing on the table; an object that is
                 not named is parked out of sight.
             colours: Name -> colour, where it differs from the object's own.
@@ -112,8 +112,8 @@ class World:
         self._reference, self._goal, self._slope = start, start.copy(), np.zeros_like(start)
         self._remaining = 0
         self.data.qpos[self._qpos] = start
-        for follower, leader in self._followers:
-            self.data.qpos[follower] = self.data.qpos[leader]
+        for follower, leader, offset, ratio in self._followers:
+            self.data.qpos[follower] = offset + ratio * self.data.qpos[leader]
         self.data.ctrl[self._ctrl] = start
         for index, (name, item) in enumerate(self.objects.items()):
             x, y, yaw = placed.get(name, (_PARKED[0], _PARKED[1] + 0.3 * index, 0.0))
@@ -131,7 +131,7 @@ class World:
 
         Args:
             arm: Joint positions (dof,) [rad].
-            gripper: Gripper joints (g,) [m]; each moves at the gripper's own speed.
+            gripper: Gripper joints (g,) [m] or [rad]; each moves at the gripper's own speed.
             over: The arm's reference reaches `arm` after this time, in a straight line [s].
 
         Raises:

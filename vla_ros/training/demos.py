@@ -163,7 +163,8 @@ class _Recorder:
         else:
             tool = rng.uniform((0.36, -0.24, 0.11), (0.64, 0.24, 0.32))
         opening = 1.0 if rng.random() < 0.7 else rng.random()
-        finger = opening * self.robot.gripper.open
+        gripper = self.robot.gripper
+        finger = gripper.closed + opening * (gripper.open - gripper.closed)
         rest = JointState(0.0, np.append(home, finger), np.zeros(len(home) + 1))
         actions = np.append(tool, opening)[None]
         arm = self.codec.decode(ActionChunk(0.0, actions, STEP), rest).positions[0, :-1]

@@ -55,7 +55,7 @@ def recorded(kit: Kit, table: Tabletop, episode) -> Live:
 def bag(recorded: Live, kit: Kit, tmp_path_factory) -> Path:
     pytest.importorskip('rclpy')
     folder = tmp_path_factory.mktemp('bags') / 'episode'
-    write_bag(folder, recorded.track(SEED, START + SECONDS), SEED)
+    write_bag(folder, recorded.track(START + SECONDS))
     return folder
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 import math
 
 import numpy as np
@@ -14,8 +16,10 @@ from vla_ros.evaluation.replay.pipeline import Pipeline
 from vla_ros.evaluation.replay.tally import Tally
 from vla_ros.evaluation.replay.track import Chunk, Motion, Picture, Sentence, Track
 from vla_ros.nodes.loading import load, Loaded
+from vla_ros.policies.base import chunk_seed
 from vla_ros.robot import load_robot, RobotSpec
 from vla_ros.safety.config import load_safety, SafetyConfig
+from vla_ros.safety.result import Level
 from vla_ros.sim.tabletop import Tabletop
 from vla_ros.sim.tasks import Episode
 from vla_ros.spec import PolicySpec
@@ -61,6 +65,7 @@ class Live:
         self.execution: list[tuple[float, ExecutionState]] = []
         self.safety: list[tuple[float, SafetyStatus]] = []
         self._ticks = 0
+        self._levels: Counter[int] = Counter()
 
     def feed(self, pipeline, now):
         state = self.state(now)
@@ -97,13 +102,16 @@ class Live:
     def tick(self, pipeline, result):
         self.tally.tick(pipeline, result)
         self._ticks += 1
+        self._levels[result.level] += 1
         now = pipeline.time
         if self._ticks % 4 == 0:
             self.execution.append((now, pipeline.control.execution_state(now, result)))
         if self._ticks % 10 == 0:
             status = SafetyStatus(
                 now, int(result.level), result.reason, result.message, result.latched,
-                min_barrier=result.min_barrier,
+                min_barrier=result.min_barrier, ticks=self._ticks,
+                filtered_ticks=self._levels[Level.S1_FILTERED],
+                braked_ticks=sum(n for level, n in self._levels.items() if level > 1),
             )  # fmt: skip
             self.safety.append((now, status))
 
@@ -112,7 +120,7 @@ class Live:
         if origin is not None:
             self.chunks.append(Chunk(pipeline.time, trajectory, origin))
 
-    def track(self, seed: int, end: float) -> Track:
+    def track(self, end: float) -> Track:
         states, pictures = self.states, tuple(self.pictures)
 
         def source(cameras: Collection[str]) -> Iterator[Picture]:
@@ -126,7 +134,7 @@ class Live:
         return Track(
             'live', self._robot, START, end, motion, lambda frame: frame, source,
             (Sentence(START + SETTLE, self.episode.instruction),), tuple(self.chunks),
-            tuple(self.execution), tuple(self.safety), seed=seed,
+            tuple(self.execution), tuple(self.safety),
         )  # fmt: skip
 
 
@@ -136,8 +144,9 @@ def play(
     """Play an episode with the real nodes' code; what it counted and recorded is in the result."""
     arm = Live(kit, table, episode)
     pipeline = Pipeline(
-        kit.robot, kit.loaded, kit.safety, lambda frame: frame, arm, arm, injection, seed, START
-    )
+        kit.robot, kit.loaded, kit.safety, lambda frame: frame, arm, arm, injection,
+        partial(chunk_seed, seed), START,
+    )  # fmt: skip
     pipeline.run(START + seconds)
     assert not any(math.isnan(x) for x in arm.states[-1].position)
     return arm

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rclpy.serialization import serialize_message
@@ -13,7 +12,7 @@ from vla_ros.evaluation.replay.track import Track
 from vla_ros.ros import convert
 
 
-def write_bag(folder: Path, track: Track, seed: int) -> None:
+def write_bag(folder: Path, track: Track) -> None:
     names = track.robot.joint_names
     rows = []  # arrival, topic, message
     for k, stamp in enumerate(track.joints.stamps):
@@ -36,7 +35,7 @@ def write_bag(folder: Path, track: Track, seed: int) -> None:
     for picture in track.pictures(list(topics)):
         msg = convert.frame_to_msg(track.read(picture.message), picture.camera)
         rows.append((picture.arrived, topics[picture.camera], msg))
-    with BagWriter(folder, {'arguments': json.dumps({'seed': seed})}) as writer:
+    with BagWriter(folder, {}) as writer:
         for time, topic, msg in sorted(rows, key=lambda row: row[0]):
             writer.write(
                 f'/{topic.name}', topic.type, topic.qos, round(time * 1e9), serialize_message(msg)

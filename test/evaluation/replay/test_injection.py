@@ -50,3 +50,10 @@ def test_shares_are_as_asked_and_draws_are_seeded():
 def test_what_makes_no_sense_is_refused(wrong):
     with pytest.raises(ConfigError):
         Injection(**wrong)
+
+
+def test_as_recorded_an_inference_takes_what_the_nearest_recorded_one_took():
+    injection = Injection(0.06, recorded=((1.0, 0.2), (2.0, 0.1)))
+    assert [injection.took(stamp) for stamp in (0.0, 1.4, 1.6, 9.0)] == [0.2, 0.2, 0.1, 0.1]
+    assert Injection(0.06).took(1.0) == 0.06
+    assert 'recorded' not in injection.figures()

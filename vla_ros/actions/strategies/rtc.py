@@ -29,7 +29,7 @@ class RealTimeChunking:
     jacobian: str = 'exact'  # of the sampler's guidance, a word of JACOBIANS
     schedule: str = 'exp'  # of the weights between delay and horizon, a word of SCHEDULES
     limit: float = 5.0  # largest guidance weight, beta
-    fade: int = 4  # steps over which what the guidance leaves open is faded out
+    fade: int = 6  # steps over which what the guidance leaves open is faded out
 
     waits: ClassVar[bool] = False
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,6 @@ def load_track(path: Path, robot: RobotSpec, instruction: str = '') -> Track:
             safety=tuple((t - shift, status) for t, status in said.safety),
             grips=tuple(tuple((t - shift, goal) for t, goal in one) for one in said.grips),
             solids=tuple(s._replace(arrived=s.arrived - shift) for s in said.solids),
-            seed=_seed(bag),
             notes=(*bag.notes, *said.notes(shift)),
         )
 
@@ -89,15 +87,6 @@ def _gripper_topics(robot: RobotSpec) -> tuple[graph.Topic, ...]:
     """Return where each gripper is told where to go, on its own topic or with its arm."""
     grips = (robot.part(arm) for arm in robot.arms if arm.gripper is not None)
     return tuple(graph.command_topics(part)[-1] for part in grips)
-
-
-def _seed(bag: Bag) -> int | None:
-    """Return the seed of the policy node that was recorded, None if the bag does not say."""
-    try:
-        seed = json.loads(bag.metadata['arguments'])['seed']
-        return int(seed) if int(seed) >= 0 else None
-    except (KeyError, ValueError, TypeError):
-        return None
 
 
 class _Said:
@@ -175,11 +164,32 @@ class _Said:
         )
 
     def sentences(self, shift: float) -> tuple[Sentence, ...]:
-        """Return the instructions of the topic, else those that the chunks answered."""
+        """Return the instructions, each from when the policy took it up to its end.
+
+        They are those of the topic, else those that the chunks answered. The policy hears one
+        when it hears it, not when the recorder does; its first chunk says when it asked for
+        inputs. An instruction ends, because it succeeded or was stopped, with an empty
+        trajectory that no chunk follows.
+        """
+        chunks = self.chunks(shift)
+        begun = self._instructions(chunks, shift)
+        empty = [t - shift for t, trajectory in self._trajectories if not len(trajectory.times)]
+        found = []
+        for (heard, text), end in zip(begun, (*(s.time for s in begun[1:]), math.inf)):
+            answers = [chunk for chunk in chunks if heard <= chunk.arrived < end]
+            if not text or not answers:
+                found.append(Sentence(heard, text))
+                continue
+            found.append(Sentence(max(heard, _asked(answers[0])), text))
+            stops = [t for t in empty if answers[-1].arrived < t < end]
+            found += [Sentence(stop, '') for stop in stops[:1]]
+        return tuple(found)
+
+    def _instructions(self, chunks: Sequence[Chunk], shift: float) -> tuple[Sentence, ...]:
         if any(text for _, text in self._texts):
             return tuple(Sentence(t - shift, text) for t, text in self._texts)
         found: list[Sentence] = []
-        for chunk in self.chunks(shift):
+        for chunk in chunks:
             text = chunk.provenance.instruction if chunk.provenance else ''
             if text and (not found or found[-1].text != text):
                 found.append(Sentence(chunk.trajectory.stamp, text))
@@ -220,6 +230,13 @@ class _Said:
         goal = trajectory_from_msg(msg, names)
         if len(goal.times):
             self.grips[number].append((time, float(goal.positions[-1, -1])))
+
+
+def _asked(chunk: Chunk) -> float:
+    """Return when the policy asked for the inputs of a chunk [s], as far as that is known."""
+    timings = chunk.provenance.timings if chunk.provenance else {}
+    waited = timings.get('transport', 0.0) + timings.get('frame_wait', 0.0)
+    return chunk.trajectory.stamp + waited
 
 
 def _key(stamp: float) -> int:

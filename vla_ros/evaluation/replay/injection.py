@@ -22,6 +22,8 @@ class Injection:
     drop: float = 0.0  # share of pictures, joint states and chunks that get lost
     reorder: float = 0.0  # share of them that the next one overtakes
     seed: int = 0
+    recorded: tuple[tuple[float, float], ...] = ()  # stamps of recorded observations, what the
+    # model took for each [s]; in place of `latency`
 
     def __post_init__(self) -> None:
         for name in 'latency', 'jitter':
@@ -32,6 +34,21 @@ class Injection:
                 raise ConfigError(f'{name} is {getattr(self, name)}, expected 0 to below 1.')
         if self.seed < 0:
             raise ConfigError(f'the seed is {self.seed}, expected 0 or more.')
+
+    def took(self, stamp: float) -> float:
+        """Return the model's time [s] for an observation, without jitter.
+
+        Args:
+            stamp: Of the observation [s]; the recorded one nearest to it counts.
+        """
+        if not self.recorded:
+            return self.latency
+        return min(self.recorded, key=lambda one: abs(one[0] - stamp))[1]
+
+    def figures(self) -> dict[str, float]:
+        """Return it by the keys of `vla replay --json`."""
+        names = ('latency', 'jitter', 'drop', 'reorder', 'seed')
+        return {name: getattr(self, name) for name in names}
 
     def rng(self, name: str) -> np.random.Generator:
         """Return the draws of one thing, which do not depend on what else is drawn."""

@@ -212,6 +212,7 @@ class _Asker:
         self._instruction = (0, '')
         self._executor.reset()
         self._executor.delay.reset()
+        self._executor.expect(0.0)
 
     def ask(self, question: Question) -> Prediction:
         """Return the answer to one question."""

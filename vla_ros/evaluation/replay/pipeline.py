@@ -70,7 +70,7 @@ class Pipeline:
         arm: Arm,
         watcher: Watcher,
         injection: Injection,
-        seed: int,
+        seeds: Callable[[int], int],
         start: float,
     ) -> None:
         """Connect the parts; the clock stands at `start` [s].
@@ -83,7 +83,7 @@ class Pipeline:
             arm: Where inputs come from and commands go.
             watcher: Sees ticks and trajectories.
             injection: What happens to messages and to the model's time.
-            seed: Of the policy side, as that of the policy node.
+            seeds: What the policy draws from for instruction k, 1 is the first.
             start: Time of the first tick [s].
         """
         self.period = safety.period  # [s]
@@ -99,9 +99,10 @@ class Pipeline:
         )
         loaded.executor.reset()
         loaded.executor.delay.reset()
+        loaded.executor.expect(injection.latency)
         timed = Loaded(_Timed(loaded.policy, self._model), loaded.executor)
         self.inference = Inference(
-            timed, self.assembler, self._publish, self.clock, seed, self.clock
+            timed, self.assembler, self._publish, self.clock, seeds, self.clock
         )
         self.control = Control(robot, safety)
         rate = 1.0 / self.period
@@ -175,10 +176,14 @@ class Pipeline:
             self.control.put_trajectory(arrived)
 
     @contextmanager
-    def _model(self) -> Iterator[float]:
-        """Let the model's time pass after what is computed inside; gives that time [s]."""
+    def _model(self, stamp: float) -> Iterator[float]:
+        """Let the model's time pass after what is computed inside; gives that time [s].
+
+        Args:
+            stamp: Of the observation [s].
+        """
         injection = self._injection
-        took = injection.latency + injection.jitter * self._jitter.random()
+        took = injection.took(stamp) + injection.jitter * self._jitter.random()
         yield took
         end = self.time + took
         while self._due <= end + 1e-9:
@@ -189,7 +194,7 @@ class Pipeline:
 class _Timed:
     """A policy whose inferences take simulated time."""
 
-    def __init__(self, policy: Policy, model: Callable[[], Any]) -> None:
+    def __init__(self, policy: Policy, model: Callable[[float], Any]) -> None:
         self._policy, self._model = policy, model
         self.spec = policy.spec
 
@@ -201,12 +206,12 @@ class _Timed:
         self._policy.reset(instruction, seed=seed)
 
     def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
-        with self._model() as took:
+        with self._model(obs.stamp) as took:
             return _stamped(self._policy.infer(obs, prefix), took)
 
     def samples(self, obs: Observation, count: int) -> list[ActionChunk]:
         policy = cast(SamplingPolicy, self._policy)
-        with self._model() as took:
+        with self._model(obs.stamp) as took:
             return [_stamped(chunk, took) for chunk in policy.samples(obs, count)]
 
 

@@ -133,10 +133,13 @@ class Player:
         found = []
         for safety in runs.safeties:
             for latency in runs.latencies:
+                recorded = model_times(track) if latency is None else ()
+                if latency is None:
+                    took = [seconds for _, seconds in recorded] or [Injection().latency]
+                    latency = float(np.median(took))
                 injection = Injection(
-                    usual_latency(track) if latency is None else latency,
-                    runs.jitter, runs.drop, runs.reorder, runs.seed or 0,
-                )  # fmt: skip
+                    latency, runs.jitter, runs.drop, runs.reorder, runs.seed or 0, recorded
+                )
                 seen, more = self._shadow(track, bag, policy, safety, injection)
                 both = {**figures, **seen}
                 found.append(
@@ -147,11 +150,10 @@ class Player:
     def _shadow(
         self, track: Track, bag: str, policy: str, safety: str, injection: Injection
     ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        seed = self._runs.seed if self._runs.seed is not None else track.seed or 0
         begin = perf_counter()
         found = shadow.replay(
-            track, self._load(policy), self._safeties[safety], self._scene, injection, seed,
-            self._tell(bag, policy, safety),
+            track, self._load(policy), self._safeties[safety], self._scene, injection,
+            self._runs.seed, self._tell(bag, policy, safety),
         )  # fmt: skip
         seconds = perf_counter() - begin
         figures = {**found.figures, 'shadow_real_time_factor': track.seconds / seconds}
@@ -163,7 +165,7 @@ class Player:
     ) -> Run:  # fmt: skip
         verdicts = tuple(asdict(verdict) for verdict in judge(self._limits, figures))
         return Run(
-            bag, policy, safety, asdict(injection), figures, verdicts, tuple(notes),
+            bag, policy, safety, injection.figures(), figures, verdicts, tuple(notes),
             tuple(pictures),
         )  # fmt: skip
 
@@ -177,14 +179,14 @@ class Player:
         return lambda share: self._progress(f'{Path(bag).name} · {policy}: {what}', share)
 
 
-def usual_latency(track: Track) -> float:
-    """Return the time [s] that the recorded model took in the median, or the default."""
-    took = [
-        sum(chunk.provenance.timings.get(stage, 0.0) for stage in STAGES)
+def model_times(track: Track) -> tuple[tuple[float, float], ...]:
+    """Return the stamp of each recorded observation and what the model took for it [s]."""
+    times = [
+        (chunk.trajectory.stamp, sum(chunk.provenance.timings.get(s, 0.0) for s in STAGES))
         for chunk in track.chunks
         if chunk.provenance is not None
     ]
-    return float(np.median(took)) if any(took) else Injection().latency
+    return tuple((stamp, took) for stamp, took in times if took > 0.0)
 
 
 def player_of(runs: Runs) -> Callable[[str, str], list[Run]]:

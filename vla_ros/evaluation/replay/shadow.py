@@ -8,6 +8,7 @@ put where the recording has it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from vla_ros.evaluation.replay.pipeline import Pipeline
 from vla_ros.evaluation.replay.tally import Tally
 from vla_ros.evaluation.replay.track import Picture, Track
 from vla_ros.nodes.loading import Loaded
+from vla_ros.policies.base import chunk_seed
 from vla_ros.safety.config import SafetyConfig
 from vla_ros.safety.result import SafetyResult
 from vla_ros.safety.sources import SceneSpec, Worlds
@@ -167,7 +169,7 @@ def replay(
     safety: SafetyConfig,
     scene: SceneSpec,
     injection: Injection,
-    seed: int,
+    seed: int | None = None,
     progress: Any = lambda share: None,
 ) -> Shadow:
     """Replay a recording through policy and safety filter.
@@ -178,7 +180,7 @@ def replay(
         safety: Settings of the filter.
         scene: What stands around the arm.
         injection: What happens to messages and to the model's time.
-        seed: Of the policy side.
+        seed: Of the policy side; None: as the recorded policy drew, else 0.
         progress: Called with the share that is done, 0 to 1.
 
     Raises:
@@ -189,7 +191,12 @@ def replay(
     hands = tuple(loaded.executor.codec.hands.values())
     arm = Replay(track, worlds, hands, safety.period)
     start = float(track.joints.arrived[0])
-    pipeline = Pipeline(track.robot, loaded, safety, track.read, arm, arm, injection, seed, start)
+
+    def seeds(number: int) -> int:
+        drawn = track.instruction_seed(pipeline.time) if seed is None else None
+        return chunk_seed(seed or 0, number) if drawn is None else drawn
+
+    pipeline = Pipeline(track.robot, loaded, safety, track.read, arm, arm, injection, seeds, start)
     for mark in np.linspace(start, track.end, max(2, int(track.seconds) + 1))[1:]:
         pipeline.run(float(mark))
         progress((mark - start) / max(track.end - start, 1e-9))
@@ -197,6 +204,7 @@ def replay(
     errors = [end.message for end in session.endings if end.code is RunCode.POLICY_ERROR]
     figures = {
         **arm.tally.figures(),
+        'recorded_intervention_rate': recorded_rate(track),
         'divergence': {**divergence.figures(), 'restarts': arm.restarts},
         'lost_messages': dict(sorted(pipeline.lost.items())),
         'policy_errors': errors,
@@ -204,6 +212,25 @@ def replay(
         'safety_stops': sum(end.code is RunCode.SAFETY_STOP for end in session.endings),
     }
     return Shadow(figures, arm.tally, divergence, tuple(arm.sent_chunks))
+
+
+def recorded_rate(track: Track) -> float | None:
+    """Return the share of ticks at which the recorded filter acted; None if it does not say.
+
+    As in a tally, ticks count from an instruction's first chunk to its end.
+    """
+    times = [at for at, _ in track.safety]
+    ticks = acted = 0
+    ends = (*(sentence.time for sentence in track.sentences[1:]), track.end)
+    for sentence, end in zip(track.sentences, ends):
+        first = next((c.arrived for c in track.chunks if sentence.time < c.arrived < end), end)
+        inside = track.safety[bisect_left(times, first) : bisect_left(times, end)]
+        if sentence.text and len(inside) > 1:
+            (_, one), (_, other) = inside[0], inside[-1]
+            ticks += other.ticks - one.ticks
+            acted += other.filtered_ticks + other.braked_ticks
+            acted -= one.filtered_ticks + one.braked_ticks
+    return acted / ticks if ticks > 0 else None
 
 
 def require(track: Track) -> None:

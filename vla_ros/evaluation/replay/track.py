@@ -99,7 +99,6 @@ class Track:
     safety: tuple[tuple[float, SafetyStatus], ...] = ()  # arrival [s], status
     grips: tuple[tuple[tuple[float, float], ...], ...] = ()  # of each gripper: [s], commanded [m]
     solids: tuple[Solids, ...] = ()
-    seed: int | None = None  # of the policy node that was recorded
     notes: tuple[str, ...] = field(default_factory=tuple)  # what was missing or mended
 
     @property
@@ -111,6 +110,16 @@ class Track:
         """Return the sentence in force at a time [s]; empty for none."""
         index = bisect_right(self.sentences, time, key=lambda sentence: sentence.time)
         return self.sentences[index - 1].text if index else ''
+
+    def instruction_seed(self, time: float) -> int | None:
+        """Return what the policy drew from for the sentence in force; None: it does not say."""
+        index = bisect_right(self.sentences, time, key=lambda sentence: sentence.time)
+        begin = self.sentences[index - 1].time if index else self.start
+        end = self.sentences[index].time if index < len(self.sentences) else self.end
+        for chunk in self.chunks:
+            if chunk.provenance is not None and begin <= chunk.arrived <= end:
+                return chunk.provenance.instruction_seed
+        return None
 
     def pictures(self, cameras: Collection[str]) -> Iterator[Picture]:
         """Return the pictures of cameras as they arrived, a few in memory at a time."""

@@ -63,7 +63,7 @@ def camera_info_to_msg(camera: Camera, stamp: float) -> CameraInfo:
     focal = 0.5 * camera.height / math.tan(0.5 * camera.fovy)
     cx, cy = 0.5 * (camera.width - 1), 0.5 * (camera.height - 1)
     return CameraInfo(
-        header=header(stamp, optical_frame(camera)),
+        header=header(stamp, camera.optical_frame),
         height=camera.height,
         width=camera.width,
         distortion_model='plumb_bob',
@@ -72,8 +72,3 @@ def camera_info_to_msg(camera: Camera, stamp: float) -> CameraInfo:
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         p=[focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
     )
-
-
-def optical_frame(camera: Camera) -> str:
-    """Return the frame of a camera's pictures: z forward, x right, y down."""
-    return f'{camera.name}_optical_frame'

@@ -1,0 +1,1 @@
+"""What other simulators and tools are told about an arm: URDF, controllers, bridges, graphs."""

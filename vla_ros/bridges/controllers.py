@@ -1,0 +1,77 @@
+"""The controllers of ros2_control that a robot file expects, as their parameters."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from vla_ros import graph
+from vla_ros.errors import ConfigError
+from vla_ros.robot import RobotSpec
+
+UPDATE_RATE = 500  # [Hz] at least twice the filter's, so that its commands are not late
+BROADCASTER = 'joint_state_broadcaster'  # joint states come from it, not from a bridge
+PLUGIN = 'joint_state_broadcaster/JointStateBroadcaster'
+PLUGINS = {  # kind of controller, of the arm or of the gripper -> the plugin that is one
+    'joint_trajectory_controller': 'joint_trajectory_controller/JointTrajectoryController',
+    'follow_joint_trajectory': 'joint_trajectory_controller/JointTrajectoryController',
+    'forward_position_controller': 'forward_command_controller/ForwardCommandController',
+}
+TRAJECTORIES = {
+    'command_interfaces': ['position'],
+    'state_interfaces': ['position', 'velocity'],
+    # A command replaces the one before from where that led, not from where the arm lags.
+    'interpolate_from_desired_state': True,
+    'open_loop_control': True,  # its name on Humble
+}
+SETTINGS: dict[str, dict[str, Any]] = {  # beside the joints
+    'joint_trajectory_controller': TRAJECTORIES,
+    'follow_joint_trajectory': TRAJECTORIES,
+    'forward_position_controller': {'interface_name': 'position'},
+}
+
+
+def controllers(robot: RobotSpec, namespace: str) -> dict[str, Any]:
+    """Return the parameter file of a simulated controller manager and of its controllers.
+
+    Args:
+        robot: The arm; the topics of its driver name the controllers.
+        namespace: Of the controller manager, such as '/left'.
+
+    Raises:
+        ConfigError: A command topic is none of a controller that ros2_control has.
+    """
+    manager: dict[str, Any] = {'update_rate': UPDATE_RATE, 'use_sim_time': True}
+    nodes = {'controller_manager': manager, BROADCASTER: {'type': PLUGIN}}
+    for one in commanded(robot):
+        said = {'type': PLUGINS[one.kind], 'joints': list(one.joints)}
+        nodes[one.name] = {**said, **deepcopy(SETTINGS[one.kind])}
+    # The manager reads the type from its own parameters, its spawner from the controller's.
+    manager.update({name: {'type': nodes[name]['type']} for name in controller_names(robot)})
+    return {f'{namespace}/{name}': {'ros__parameters': said} for name, said in nodes.items()}
+
+
+def controller_names(robot: RobotSpec) -> tuple[str, ...]:
+    """Return the controllers to start, the broadcaster first.
+
+    Raises:
+        ConfigError: A command topic is none of a controller that ros2_control has.
+    """
+    return BROADCASTER, *(one.name for one in commanded(robot))
+
+
+def commanded(robot: RobotSpec) -> tuple[graph.Controller, ...]:
+    """Return the controllers, each with a name in its topic or action.
+
+    Raises:
+        ConfigError: A command is none of a controller that ros2_control has.
+    """
+    found = graph.controllers(robot)
+    for one in found:
+        if one.input.count('/') != 1 or one.kind not in PLUGINS:
+            raise ConfigError(
+                f"robot {robot.name}: '{one.input}' of kind {one.kind} is none of a controller in "
+                f'Gazebo, expected CONTROLLER/TOPIC of {", ".join(PLUGINS)}: take a robot file '
+                'with such a driver.'
+            )
+    return found
