@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 import logging
+import math
 import threading
 from time import perf_counter
 from typing import cast
@@ -303,8 +304,8 @@ class Inference:
                 self.discarded += 1
                 return
             now = self._clock()
-            begun, phi = self._known_clock(obs.stamp, now) or (0.0, 0.0)
-            delay = session.delay(obs.stamp, now)
+            clock = self._known_clock(obs.stamp, now)
+            begun, phi = clock or (0.0, 0.0)
             t2 = self._stopwatch()
             trajectory = self._executor.send(answers, obs.joints, begun, phi).trajectory
             timings['decode'] = self._stopwatch() - t2
@@ -314,13 +315,14 @@ class Inference:
                 seed,
                 inputs.stamps,
                 inputs.ages,
-                delay,
+                max(0, math.floor((phi - begun) / session.spec.step)),
                 timings,
                 policy=self._policy.spec.name,
                 instruction_seed=self._instruction_seed,
                 inference=index,
                 actions=answers[0].actions,
                 prefix=prefix,
+                plan_clock=clock,
             )
             self._publish(trajectory, provenance)
             last = float(trajectory.times[-1]) if len(trajectory.times) else 0.0

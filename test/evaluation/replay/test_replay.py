@@ -72,6 +72,15 @@ def test_the_policy_that_drove_the_arm_reproduces_its_chunks(undamaged):
     assert figures['action_difference'] < 1e-5
 
 
+def test_it_does_so_however_late_the_recorder_heard_of_them(kit, track):
+    """Which steps were due when a chunk was joined is recorded, and not told from its arrival."""
+    late = 0.5 * kit.loaded.policy.spec.step
+    chunks = tuple(chunk._replace(arrived=chunk.arrived + late) for chunk in track.chunks)
+    slow = replace(track, chunks=chunks)
+    figures = compare(slow, kit.loaded, open_loop.answer(slow, kit.loaded, None))
+    assert figures['chunk_difference'] < 1e-5
+
+
 def test_another_seed_gives_other_chunks(kit, track):
     answers = open_loop.answer(track, kit.loaded, 8)
     assert compare(track, kit.loaded, answers)['chunk_difference'] > 1e-5

@@ -227,6 +227,8 @@ class _Asker:
             self._index += 1
             answers = [self._policy.infer(obs, prefix)]
             begun, phi = self._clock(obs.stamp, arrived)
+            if origin is not None and own and origin.plan_clock is not None:
+                begun, phi = origin.plan_clock  # a step may be due between then and the arrival
             trajectory = self._executor.send(answers, obs.joints, begun, phi).trajectory
         except PolicyError as error:
             return Prediction(seen, None, chunk, str(error))
