@@ -80,7 +80,7 @@ def provenance_from_msg(msg: Any) -> Provenance:
         inference=msg.inference,
         actions=_table(msg.actions, msg.action_size),
         prefix=_prefix(msg),
-        plan_clock=_clock(msg.plan_clock),
+        plan_clock=_clock(getattr(msg, 'plan_clock', ())),  # older bags have none
     )
 
 
