@@ -31,7 +31,7 @@ demo: setup
 	@.venv/bin/vla demo $(if $(SEED),--seed $(SEED))
 
 # Real processes keep time, so their tests have the machine to themselves; the others share it.
-ALONE = test/bench test/cli test/faults test/launch test/nodes test/serving
+ALONE = test/faults test/launch test/nodes test/serving
 # A doctor that listens to a whole system does so from a process that has not listened before.
 LIVE = test/nodes/test_preflight.py
 TOGETHER = $(filter-out $(ALONE) test/__pycache__,$(patsubst %/,%,$(wildcard test/*/)) $(wildcard test/test_*.py))

@@ -238,3 +238,4 @@ class Provenance:
     inference: int = 0  # inferences since that reset; with instruction_seed it gives seed
     actions: Array = field(default_factory=lambda: np.zeros((0, 0)))  # (T, A) the raw answer
     prefix: ChunkPrefix | None = None  # what the policy was given
+    plan_clock: tuple[float, float] | None = None  # [s] at stamp, and when it was joined

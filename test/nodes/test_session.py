@@ -74,13 +74,12 @@ def test_a_chunk_that_nobody_accepted_is_sent_again_after_a_wait(session, accept
     assert session.due(10.0 + ACCEPT_WAIT + 0.01, INTERVAL)
 
 
-def test_delay_counts_the_plan_time_since_the_stamp(session):
-    assert session.delay(10.0, 10.1) == 0
+def test_the_plan_clock_passes_as_fast_as_the_filter_says(session):
+    assert session.plan_clock(10.0) is None
     for k in range(41):  # half speed from t = 10 on
         session.executed(execution(10.0 + 0.005 * k, 7.0 + 0.0025 * k, rate=0.5))
-    # from 10.05 s to 10.25 s: 0.2 s at half speed = 0.1 s = 2 steps of 0.05 s
-    assert session.delay(10.05, 10.2501) == 2
-    assert session.delay(10.2, 10.2) == 0
+    assert session.plan_clock(10.05) == pytest.approx(7.025)
+    assert session.plan_clock(10.25) == pytest.approx(7.125)  # after the last report
 
 
 def test_a_newer_instruction_supersedes(session):

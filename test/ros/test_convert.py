@@ -279,6 +279,7 @@ def test_provenance():
         },
         'tiny', 2**62, 7, np.arange(12.0).reshape(4, 3) / 7,
         ChunkPrefix(np.arange(8.0).reshape(2, 4), 2, 5, Guidance('exact', 'linear', 3.5)),
+        (0.75, 1.0),
     )  # fmt: skip
     msg = wire(convert.provenance_to_msg(value, STAMP, 0.1, 16))
     same(convert.provenance_from_msg(msg), value)

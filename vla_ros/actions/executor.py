@@ -25,6 +25,7 @@ class Sent(NamedTuple):
 
     trajectory: Trajectory
     mismatch: Array  # (C,) the answer less the plan at the first step after now; 0 without one
+    choice: int  # which of the answers it is
 
 
 class Executor:
@@ -162,11 +163,11 @@ class Executor:
         due = self._steps(begun, len(answers[0].actions))
         turns = self.codec.turns
         laid = [Laid(due, self.codec.absolute(answer, joints), turns) for answer in answers]
-        new = laid[0]
+        choice = 0
         if isinstance(self.strategy, BID):
             horizon, scale = self.horizon, self.codec.scale
             choice = self.strategy.choose(laid, self._plan, self._reckoned, horizon, held, scale)
-            new = laid[choice]
+        new = laid[choice]
         actions = self.strategy.blend(new, self._plan, tuple(self._answers), phi, held)
         count = min(spec.replan_steps, len(due)) if self.strategy.waits else len(due)
         # From where the arm was told to be: where it was lags behind, and a redundant arm would
@@ -177,7 +178,7 @@ class Executor:
         mismatch = self._mismatch(new, phi)
         self._plan, self._begun = Laid(due[:count], actions[:count], turns), begun
         self._answers.append(new)
-        return Sent(trajectory, mismatch)
+        return Sent(trajectory, mismatch, choice)
 
     def _steps(self, begun: float, count: int) -> Array:
         """Return when the steps of a chunk are due (T,), of one observed at Phi = `begun`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
-from typing import cast, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from vla_ros.evaluation.metrics import DEADLOCK, NEAR, Outcome
 from vla_ros.evaluation.scripted import ScriptedPolicy
 from vla_ros.evaluation.seams import Seams
 from vla_ros.kinematics import InverseKinematics
-from vla_ros.policies.base import Policy, SamplingPolicy
+from vla_ros.policies.base import ask, Policy
 from vla_ros.robot import RobotSpec
 from vla_ros.safety.filter import SafetyFilter
 from vla_ros.safety.result import SafetyResult
@@ -213,11 +213,8 @@ class Rollout:
         seen_now = Observation(state.stamp, frames, state, told.instruction)
         answers: list[ActionChunk] = []
         try:
-            if self._executor.samples > 1:
-                policy = cast(SamplingPolicy, self.policy)  # the executor has checked it
-                answers = policy.samples(seen_now, self._executor.samples)
-            else:
-                answers = [self.policy.infer(seen_now, self._executor.prefix(phi, phi))]
+            prefix = self._executor.prefix(phi, phi)
+            answers = ask(self.policy, seen_now, self._executor.samples, prefix)
         except PolicyError as error:
             tally.failed(error)
         return _Pending(state.stamp + self.latency, answers, state, phi)

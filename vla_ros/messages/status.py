@@ -64,7 +64,7 @@ def provenance_from_msg(msg: Any) -> Provenance:
     """Return where a chunk came from.
 
     Raises:
-        ShapeError: Actions or prefix are not whole rows.
+        ShapeError: Actions or prefix are not whole rows, or the plan clock is not two times.
     """
     names = msg.input_names
     return Provenance(
@@ -80,6 +80,7 @@ def provenance_from_msg(msg: Any) -> Provenance:
         inference=msg.inference,
         actions=_table(msg.actions, msg.action_size),
         prefix=_prefix(msg),
+        plan_clock=_clock(getattr(msg, 'plan_clock', ())),  # older bags have none
     )
 
 
@@ -90,6 +91,12 @@ def _table(values: Any, columns: int) -> Array:
     if rows * columns != len(flat):
         raise ShapeError(f'{len(flat)} values are not rows of {columns} columns.')
     return flat.reshape(rows, columns)
+
+
+def _clock(values: Any) -> tuple[float, float] | None:
+    if len(values) not in (0, 2):
+        raise ShapeError(f'plan_clock has {len(values)} times, expected 2 or none.')
+    return (float(values[0]), float(values[1])) if len(values) else None
 
 
 def _prefix(msg: Any) -> ChunkPrefix | None:

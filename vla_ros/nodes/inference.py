@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 import logging
+import math
 import threading
 from time import perf_counter
-from typing import cast
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from vla_ros.nodes.loading import Loaded
 from vla_ros.nodes.observation import Assembled, Assembler, Missing
 from vla_ros.nodes.session import accepts, KEY_TOLERANCE, Session
 from vla_ros.nodes.supply import SUPPLIES
-from vla_ros.policies.base import chunk_seed, interrupt, SamplingPolicy
+from vla_ros.policies.base import ask, chunk_seed, interrupt
 from vla_ros.status import ExecutionState, Percentiles, PolicyPhase, PolicyStatus, RunCode
-from vla_ros.types import ActionChunk, ChunkPrefix, Observation, Provenance, Trajectory
+from vla_ros.types import Provenance, Trajectory
 
 ACCEPTABLE_DELAY = 0.05  # [s] the old plan may run on for this long after a new instruction
 FAILURES = 3  # answers in a row that cannot be used before the instruction is given up
@@ -287,7 +287,7 @@ class Inference:
             prefix = self._executor.prefix(*known) if known else None
         t0 = self._busy_since = self._stopwatch()
         try:
-            answers = self._ask(obs, prefix)
+            answers = ask(self._policy, obs, self._executor.samples, prefix)
             t1 = self._stopwatch()
         finally:
             self._busy_since = None
@@ -303,10 +303,10 @@ class Inference:
                 self.discarded += 1
                 return
             now = self._clock()
-            begun, phi = self._known_clock(obs.stamp, now) or (0.0, 0.0)
-            delay = session.delay(obs.stamp, now)
+            clock = self._known_clock(obs.stamp, now)
+            begun, phi = clock or (0.0, 0.0)
             t2 = self._stopwatch()
-            trajectory = self._executor.send(answers, obs.joints, begun, phi).trajectory
+            sent = self._executor.send(answers, obs.joints, begun, phi)
             timings['decode'] = self._stopwatch() - t2
             provenance = Provenance(
                 obs.instruction,
@@ -314,28 +314,24 @@ class Inference:
                 seed,
                 inputs.stamps,
                 inputs.ages,
-                delay,
+                max(0, math.floor((phi - begun) / session.spec.step)),
                 timings,
                 policy=self._policy.spec.name,
                 instruction_seed=self._instruction_seed,
                 inference=index,
-                actions=answers[0].actions,
+                actions=answers[sent.choice].actions,
                 prefix=prefix,
+                plan_clock=clock,
             )
-            self._publish(trajectory, provenance)
-            last = float(trajectory.times[-1]) if len(trajectory.times) else 0.0
-            session.published(obs.stamp, now, len(trajectory.times), last)
+            self._publish(sent.trajectory, provenance)
+            times = sent.trajectory.times
+            session.published(obs.stamp, now, len(times), float(times[-1]) if len(times) else 0.0)
             self._total += 1
             now = self._clock()
             self._sent = obs.stamp, now
             end = self._stopwatch()
             stages = {**timings, 'publish': end - t2, 'total': max(0.0, now - obs.stamp)}
             self._window.append((*(stages[name] for name in STAGES), end))
-
-    def _ask(self, obs: Observation, prefix: ChunkPrefix | None) -> list[ActionChunk]:
-        if self._executor.samples > 1:  # the executor has checked that the policy offers them
-            return cast(SamplingPolicy, self._policy).samples(obs, self._executor.samples)
-        return [self._policy.infer(obs, prefix)]
 
     def _known_clock(self, stamp: float, now: float) -> tuple[float, float] | None:
         """Return Phi at a stamp and at `now` [s]; None without them, and the plan is forgotten."""

@@ -187,13 +187,6 @@ class Session:
         times, phis = zip(*self._clock)
         return float(np.interp(at, times, phis))
 
-    def delay(self, stamp: float, now: float) -> int:
-        """Return the policy steps consumed since a stamp: (Phi(now) - Phi(stamp)) / step."""
-        begun, phi = self.plan_clock(stamp), self.plan_clock(now)
-        if begun is None or phi is None:
-            return 0
-        return max(0, math.floor((phi - begun) / self.spec.step))
-
     def published(self, stamp: float, now: float, points: int, length: float = 0.0) -> None:
         """Note a trajectory that was sent; without points it stopped the arm.
 

@@ -65,6 +65,25 @@ class SamplingPolicy(Policy, Protocol):
         """
 
 
+def ask(
+    policy: Policy, obs: Observation, count: int, prefix: ChunkPrefix | None
+) -> list[ActionChunk]:
+    """Return `count` answers to one observation; only a SamplingPolicy gives more than one.
+
+    Args:
+        policy: Who is asked.
+        obs: What it sees.
+        count: Answers.
+        prefix: What is known of the chunk; a choice among several answers needs none.
+
+    Raises:
+        PolicyError: As the policy.
+    """
+    if count > 1:
+        return cast(SamplingPolicy, policy).samples(obs, count)
+    return [policy.infer(obs, prefix)]
+
+
 class InterruptiblePolicy(Policy, Protocol):
     """A policy that offers 'interrupt': it may wait for something outside, such as a server."""
 

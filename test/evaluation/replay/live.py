@@ -42,26 +42,29 @@ class Kit:
     loaded: Loaded
 
 
-def kit(policy: str) -> Kit:
+def kit(policy: str, **changes: object) -> Kit:
     robot = load_robot(paths.find('robots', 'panda'))
     safety = load_safety(paths.find('safety', 'default'))
-    spec = config.load(paths.find('policies', policy), PolicySpec)
+    spec = replace(config.load(paths.find('policies', policy), PolicySpec), **changes)
     return Kit(robot, safety, load(spec, robot))
 
 
 class Live:
     """MuJoCo where a replay has a recording; keeps what it showed."""
 
-    def __init__(self, kit: Kit, table: Tabletop, episode: Episode) -> None:
-        self.table, self.episode, self._robot = table, episode, kit.robot
+    def __init__(
+        self, kit: Kit, table: Tabletop, episode: Episode, later: tuple[Sentence, ...] = ()
+    ) -> None:
+        self.table, self._robot = table, kit.robot
+        self.sentences = (Sentence(START + SETTLE, episode.instruction), *later)
         table.reset(episode)
         self.tally = Tally(kit.robot, kit.safety.period)
         self._time, self._steps = START, 0
-        self._told, self._frame = False, 0
+        self._told, self._frame = 0, 0
         self._pictures: list[Picture] = []  # on their way
         self.pictures: list[Picture] = []
         self.states: list[JointState] = []
-        self.chunks: list[Chunk] = []
+        self.sends: list[Chunk] = []
         self.execution: list[tuple[float, ExecutionState]] = []
         self.safety: list[tuple[float, SafetyStatus]] = []
         self._ticks = 0
@@ -81,9 +84,10 @@ class Live:
             picture = self._pictures.pop(0)
             self.pictures.append(picture)
             pipeline.picture(picture.camera, picture.stamp, picture.message)
-        if not self._told and now >= START + SETTLE:
-            self._told = True
-            pipeline.tell(self.episode.instruction)
+        for sentence in self.sentences[self._told : self._told + 1]:
+            if now >= sentence.time:
+                self._told += 1
+                pipeline.tell(sentence.text)
 
     def state(self, now):
         return replace(self.table.world.joint_state(), stamp=now)
@@ -117,8 +121,12 @@ class Live:
 
     def sent(self, pipeline, trajectory, origin):
         self.tally.sent(pipeline, trajectory, origin)
-        if origin is not None:
-            self.chunks.append(Chunk(pipeline.time, trajectory, origin))
+        self.sends.append(Chunk(pipeline.time, trajectory, origin))
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        """What was sent, but for the empty trajectories that stopped the arm."""
+        return [chunk for chunk in self.sends if len(chunk.trajectory.times)]
 
     def track(self, end: float) -> Track:
         states, pictures = self.states, tuple(self.pictures)
@@ -133,16 +141,21 @@ class Live:
         )  # fmt: skip
         return Track(
             'live', self._robot, START, end, motion, lambda frame: frame, source,
-            (Sentence(START + SETTLE, self.episode.instruction),), tuple(self.chunks),
-            tuple(self.execution), tuple(self.safety),
+            self.sentences, tuple(self.sends), tuple(self.execution), tuple(self.safety),
         )  # fmt: skip
 
 
 def play(
-    kit: Kit, table: Tabletop, episode: Episode, injection: Injection, seconds: float, seed: int
+    kit: Kit,
+    table: Tabletop,
+    episode: Episode,
+    injection: Injection,
+    seconds: float,
+    seed: int,
+    later: tuple[Sentence, ...] = (),
 ) -> Live:
     """Play an episode with the real nodes' code; what it counted and recorded is in the result."""
-    arm = Live(kit, table, episode)
+    arm = Live(kit, table, episode, later)
     pipeline = Pipeline(
         kit.robot, kit.loaded, kit.safety, lambda frame: frame, arm, arm, injection,
         partial(chunk_seed, seed), START,

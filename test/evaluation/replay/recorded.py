@@ -22,8 +22,11 @@ def write_bag(folder: Path, track: Track) -> None:
         rows.append((sentence.time, graph.INSTRUCTION, convert.text_to_msg(sentence.text)))
     for chunk in track.chunks:
         trajectory, origin = chunk.trajectory, chunk.provenance
-        msg = convert.trajectory_to_msg(trajectory, names)
-        rows.append((chunk.arrived, graph.TRAJECTORY, msg))
+        rows.append(
+            (chunk.arrived, graph.TRAJECTORY, convert.trajectory_to_msg(trajectory, names))
+        )
+        if origin is None:  # it stopped the arm
+            continue
         step, count = float(trajectory.times[0]), len(trajectory.times)
         info = convert.provenance_to_msg(origin, trajectory.stamp, step, count)
         rows.append((chunk.arrived, graph.CHUNK, info))

@@ -6,17 +6,22 @@ from dataclasses import replace
 import json
 
 from click.testing import CliRunner
-from live import Kit, play
+from live import Kit, play, START
+from live import kit as make_kit
 import numpy as np
 import pytest
+from recorded import write_bag
 
 from vla_ros import config, paths
 from vla_ros.cli.replay import verb
 from vla_ros.evaluation.replay import open_loop, shadow
 from vla_ros.evaluation.replay.chunks import write_chunks
 from vla_ros.evaluation.replay.comparison import compare
+from vla_ros.evaluation.replay.episode import load_track
 from vla_ros.evaluation.replay.injection import Injection
 from vla_ros.evaluation.replay.thresholds import judge, load_thresholds
+from vla_ros.evaluation.replay.track import Sentence
+from vla_ros.evaluation.suite import load_suite
 from vla_ros.nodes.loading import load, Loaded
 from vla_ros.safety.sources import load_scene
 from vla_ros.spec import PolicySpec
@@ -72,6 +77,15 @@ def test_the_policy_that_drove_the_arm_reproduces_its_chunks(undamaged):
     assert figures['action_difference'] < 1e-5
 
 
+def test_it_does_so_however_late_the_recorder_heard_of_them(kit, track):
+    """Which steps were due when a chunk was joined is recorded, and not told from its arrival."""
+    late = 0.5 * kit.loaded.policy.spec.step
+    chunks = tuple(chunk._replace(arrived=chunk.arrived + late) for chunk in track.chunks)
+    slow = replace(track, chunks=chunks)
+    figures = compare(slow, kit.loaded, open_loop.answer(slow, kit.loaded, None))
+    assert figures['chunk_difference'] < 1e-5
+
+
 def test_another_seed_gives_other_chunks(kit, track):
     answers = open_loop.answer(track, kit.loaded, 8)
     assert compare(track, kit.loaded, answers)['chunk_difference'] > 1e-5
@@ -88,6 +102,25 @@ def test_interventions_are_reproduced(shadowed, recorded):
     assert mine['chunks'] == pytest.approx(theirs['chunks'], abs=1)
     assert mine['divergence']['max_mm'] < 10.0
     assert mine['min_barrier_m'] == pytest.approx(theirs['min_barrier_m'], abs=0.003)
+
+
+@pytest.mark.parametrize('strategy', ['rtc', 'bid'])
+def test_a_recording_of_two_sentences_is_reproduced(table, episode, tmp_path, strategy):
+    """By every strategy: which of several answers was sent follows from the plan of then."""
+    options = {'samples': 4} if strategy == 'bid' else {}
+    kit = make_kit('tiny_pi0', strategy=strategy, strategy_options=options)
+    other = load_suite('tabletop').episodes(4, 0)[3].instruction
+    injection, seconds = Injection(), 3.0
+    live = play(kit, table, episode, injection, seconds, 5, (Sentence(START + 1.6, other),))
+    assert {c.provenance.instruction for c in live.chunks} == {episode.instruction, other}
+    write_bag(tmp_path / 'two', live.track(START + seconds))
+    track = load_track(tmp_path / 'two', kit.robot)
+    figures = compare(track, kit.loaded, open_loop.answer(track, kit.loaded, None))
+    assert figures['compared_chunks'] == len(live.chunks) > 6
+    assert figures['action_difference'] < 1e-5 and figures['chunk_difference'] < 1e-5
+    found = shadow.replay(track, kit.loaded, kit.safety, SCENE, injection).figures
+    mine, theirs = found['intervention_rate'], live.tally.figures()['intervention_rate']
+    assert mine == pytest.approx(theirs, abs=0.03)
 
 
 def test_a_replay_is_deterministic(kit, track):

@@ -167,9 +167,10 @@ class _Said:
         """Return the instructions, each from when the policy took it up to its end.
 
         They are those of the topic, else those that the chunks answered. The policy hears one
-        when it hears it, not when the recorder does; its first chunk says when it asked for
-        inputs. An instruction ends, because it succeeded or was stopped, with an empty
-        trajectory that no chunk follows.
+        when it hears it, not when the recorder does: then it stops the plan of the one before
+        by an empty trajectory; without a plan, the first chunk says when it asked for inputs.
+        An instruction ends, because it succeeded or was stopped, with an empty trajectory that
+        no chunk follows.
         """
         chunks = self.chunks(shift)
         begun = self._instructions(chunks, shift)
@@ -180,7 +181,9 @@ class _Said:
             if not text or not answers:
                 found.append(Sentence(heard, text))
                 continue
-            found.append(Sentence(max(heard, _asked(answers[0])), text))
+            asked = max(heard, _asked(answers[0]))
+            halts = [t for t in empty if heard <= t < asked]
+            found.append(Sentence(halts[0] if halts else asked, text))
             stops = [t for t in empty if answers[-1].arrived < t < end]
             found += [Sentence(stop, '') for stop in stops[:1]]
         return tuple(found)

@@ -21,7 +21,7 @@ from vla_ros.evaluation.replay.track import Chunk, Track
 from vla_ros.nodes.loading import Loaded
 from vla_ros.nodes.observation import Assembled, Assembler, interpolate, JOINTS
 from vla_ros.nodes.session import Session
-from vla_ros.policies.base import chunk_seed
+from vla_ros.policies.base import ask, chunk_seed
 from vla_ros.types import Array, Frame, JointState, Observation, Trajectory
 
 AHEAD = 1000  # inferences of an instruction that are made up for at most
@@ -225,12 +225,14 @@ class _Asker:
             own = origin is not None and origin.policy == self._policy.spec.name
             prefix = origin.prefix if origin is not None and own else None
             self._index += 1
-            answers = [self._policy.infer(obs, prefix)]
+            answers = ask(self._policy, obs, self._executor.samples, prefix)
             begun, phi = self._clock(obs.stamp, arrived)
-            trajectory = self._executor.send(answers, obs.joints, begun, phi).trajectory
+            if origin is not None and own and origin.plan_clock is not None:
+                begun, phi = origin.plan_clock  # a step may be due between then and the arrival
+            sent = self._executor.send(answers, obs.joints, begun, phi)
         except PolicyError as error:
             return Prediction(seen, None, chunk, str(error))
-        return Prediction(seen, trajectory, chunk, actions=answers[0].actions)
+        return Prediction(seen, sent.trajectory, chunk, actions=answers[sent.choice].actions)
 
     def _reset(self, obs: Observation, chunk: Chunk | None) -> None:
         """Begin an instruction, and draw as the recorded policy did, or by a seed of its own."""

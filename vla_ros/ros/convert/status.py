@@ -97,6 +97,7 @@ def provenance_to_msg(
         inference=provenance.inference,
         action_size=provenance.actions.shape[1],
         actions=doubles(provenance.actions),
+        plan_clock=provenance.plan_clock or (),
         **_prefix(provenance.prefix),
         **stages,
     )
