@@ -154,17 +154,24 @@ def row_bodies(arm, row):
     The moving capsule, the joint of its chain up to which the other body goes with it, and the
     capsule of another chain that is the other body, -1 for none.
     """
+    capsule = row_capsule(arm, row)
+    fixed = arm.first[capsule] - 1
+    if row >= len(arm.pairs):
+        return capsule, fixed, -1
+    if row >= arm.within:
+        return capsule, fixed, arm.pairs[row, 0]
+    return capsule, max(arm.capsule_joint[arm.pairs[row, 0]], fixed), -1
+
+
+@compiled
+def row_capsule(arm, row):
+    """Return the moving capsule of a row."""
     p, f = len(arm.pairs), len(arm.above_floor)
     if row < p:
-        capsule = arm.pairs[row, 1]
-        if row >= arm.within:
-            return capsule, arm.first[capsule] - 1, arm.pairs[row, 0]
-        return capsule, max(arm.capsule_joint[arm.pairs[row, 0]], arm.first[capsule] - 1), -1
+        return arm.pairs[row, 1]
     if row < p + f:
-        capsule = arm.above_floor[row - p]
-    else:
-        capsule = arm.moving[(row - p - f) % len(arm.moving)]
-    return capsule, arm.first[capsule] - 1, -1
+        return arm.above_floor[row - p]
+    return arm.moving[(row - p - f) % len(arm.moving)]
 
 
 @compiled
@@ -191,7 +198,7 @@ def clearance(arm, solids, pose, row, n, point):
     both radii reaches along n, so h = min over the two ends e of n.e - support [m].
     """
     p, f = len(arm.pairs), len(arm.above_floor)
-    capsule, _, _ = row_bodies(arm, row)
+    capsule = row_capsule(arm, row)
     k0, k1 = ends_of(pose, capsule)
     radius = arm.capsule_radius[capsule]
     if row >= p and row < p + f:

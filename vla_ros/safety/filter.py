@@ -74,6 +74,7 @@ class SafetyFilter:
         seen, _ = self._survey(plan, 0.0, True, False)
         self._settle((np.zeros(dof + 2), np.zeros(dof + 2)), 0, plan, 0.0, seen, False)
         measured = frozen(np.zeros(n), (None,), 'warm-up')  # read-only, as joint states are
+        self._tracking.stays(self._q, measured[:dof])
         self._tracking.error(self._now, measured[:dof])
         age, grip = self.scene.age(self._now), self._gripper
         ease_in(self.scene.core, self._q, still, still, self._dt, age, grip, True, True)

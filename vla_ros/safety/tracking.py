@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vla_ros.safety.chain import Arm, Floats
+from vla_ros.safety.chain import Arm, Floats, Ints
 from vla_ros.safety.compiled import compiled
 from vla_ros.safety.config import SafetyConfig
 from vla_ros.types import Array
@@ -25,7 +26,7 @@ class Tracking:
     def __init__(self, arm: Arm, config: SafetyConfig) -> None:
         """Hold the lever arms, and which joints belong to one arm."""
         self._lever = lever = arm.lever
-        self._chains = [slice(first, last + 1) for first, last in arm.chains]
+        self._chains = arm.chains
         self._window = config.tracking_window
         self.limit = config.tracking_limit  # [m] beyond which the arm is lost
         size = int(np.ceil(2.0 * config.tracking_window / config.period)) + 1
@@ -33,7 +34,7 @@ class Tracking:
         self._references = np.zeros((size, lever.shape[1]))
         self._next = 0
         self.follows = False  # every arm has been seen to follow since the reset
-        self._following = [False for _ in self._chains]  # each of them
+        self._following = np.zeros(len(arm.chains), bool)  # each of them
         self._start = np.zeros(lever.shape[1])  # [rad]
 
     def reset(self, place: Array) -> None:
@@ -41,7 +42,7 @@ class Tracking:
         self._stamps[:] = -np.inf
         self._next = 0
         self.follows, self._start = False, place
-        self._following = [False for _ in self._chains]
+        self._following[:] = False
 
     def stays(self, reference: Array, measured: Array) -> bool:
         """Whether an arm stays behind the first steps of the reference (dof,) [rad].
@@ -49,18 +50,11 @@ class Tracking:
         A controller that is not there yet, or not active, would leap to where the reference has
         gone meanwhile. Once an arm follows, it is not asked any more.
         """
-        stays = False
-        for k, joints in enumerate(self._chains):
-            if self._following[k]:
-                continue
-            way = reference[joints] - self._start[joints]
-            if float((self._lever[:, joints] @ np.abs(way)).max()) <= LEASH * self.limit:
-                continue
-            come = float((measured[joints] - self._start[joints]) @ way)
-            self._following[k] = come >= FOLLOWS * float(way @ way)
-            stays = stays or not self._following[k]
-        self.follows = all(self._following)
-        return stays
+        self.follows, stays = look_who_follows(
+            self._start, reference, measured, self._lever, self._chains, LEASH * self.limit,
+            self._following,
+        )  # fmt: skip
+        return bool(stays)
 
     def add(self, now: float, reference: Array) -> None:
         """Note a reference (dof,) [rad] that is commanded at ROS time `now` [s]."""
@@ -78,6 +72,43 @@ class Tracking:
             self._stamps, self._references, self._next, since, measured, self._lever,
             ENOUGH * self.limit,
         ))  # fmt: skip
+
+
+@compiled
+def look_who_follows(
+    start: Floats,
+    reference: Floats,
+    measured: Floats,
+    lever: Floats,
+    chains: Ints,
+    leash: float,
+    following: NDArray[np.bool_],
+) -> tuple[bool, bool]:
+    """Note in `following` (A,) which arms follow; return whether all do, and whether one stays.
+
+    An arm is asked once its reference has gone further than `leash` [m].
+    """
+    follows, stays = True, False
+    for k in range(len(chains)):
+        if following[k]:
+            continue
+        first, end = chains[k, 0], chains[k, 1] + 1
+        gone = 0.0
+        for c in range(len(lever)):
+            total = 0.0
+            for j in range(first, end):
+                total += lever[c, j] * abs(reference[j] - start[j])
+            gone = max(gone, total)
+        if gone > leash:
+            come = way = 0.0
+            for j in range(first, end):
+                step = reference[j] - start[j]
+                come += (measured[j] - start[j]) * step
+                way += step * step
+            following[k] = come >= FOLLOWS * way
+            stays = stays or not following[k]
+        follows = follows and following[k]
+    return follows, stays
 
 
 @compiled
