@@ -147,16 +147,31 @@ def test_ignored_pairs_are_neighbours_or_never_touch():
     data = MODEL.createData()
     chain = [c.link for c in ROBOT.capsules]
     order = {link: i for i, link in enumerate(dict.fromkeys(chain))}
+    pairs = [(CAPSULES[a], CAPSULES[b]) for a, b in ROBOT.ignored_pairs]
     far = [
-        (CAPSULES[a], CAPSULES[b])
-        for a, b in ROBOT.ignored_pairs
-        if abs(order[CAPSULES[a].link] - order[CAPSULES[b].link]) > 1
+        (a, b)
+        for a, b in pairs
+        if abs(order[a.link] - order[b.link]) > 1
+        and (a.link, b.link) != ('panda_link5', 'panda_link7')
     ]
     assert far
     for arm in samples(200, seed=2):
         pin.framesForwardKinematics(MODEL, data, full(arm, 0.0))
         for a, b in far:
             assert capsule_distance(data, a, b) > 0.0, (a.name, b.name)
+
+
+def test_the_flange_passes_the_forearm_at_every_angle_of_the_joints_between():
+    """That pair is not checked although capsules meet; the published meshes keep 9.4 mm."""
+    data, solids = MODEL.createData(), pin.GeometryData(SOLIDS)
+    lower, upper = ROBOT.limits('lower'), ROBOT.limits('upper')
+    nearest = np.inf
+    for wrist in np.linspace(lower[5], upper[5], 25):
+        for turn in np.linspace(lower[6], upper[6], 25):
+            q = full((*ROBOT.home[:5], wrist, turn), 0.0)
+            pin.updateGeometryPlacements(MODEL, data, SOLIDS, solids, q)
+            nearest = min(nearest, solid_distance(solids, 'panda_link5', 'panda_link7'))
+    assert 0.009 < nearest < 0.011
 
 
 def test_planning_limits_are_inside_the_hardware_limits():
