@@ -240,6 +240,12 @@ class Rollout:
         if isinstance(self.policy, ScriptedPolicy):
             self.policy.watch(condition.seen or told, self._view(condition.seen))
         self.policy.reset(told.instruction, seed=told.seed)
+        # As the policy node does; else an episode would depend on those played before it.
+        self._executor.delay.reset()
+        self._executor.expect(self._latency(condition))
+
+    def _latency(self, condition: Condition) -> float:
+        return self.latency if condition.latency is None else condition.latency
 
     def _infer(
         self, state: JointState, told: Episode, condition: Condition, phi: float, tally: Tally
@@ -261,8 +267,7 @@ class Rollout:
                 answers = [self.policy.infer(seen_now, self._executor.prefix(phi, phi))]
         except PolicyError as error:
             tally.failed(error)
-        latency = self.latency if condition.latency is None else condition.latency
-        return _Pending(state.stamp + latency, answers, state, phi)
+        return _Pending(state.stamp + self._latency(condition), answers, state, phi)
 
     def _decode(self, pending: _Pending, phi: float, tally: Tally) -> Sent | None:
         if not pending.answers:

@@ -8,6 +8,7 @@ seed at two severities differs in size alone. At s = 0 nothing differs.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+import math
 
 import cv2
 import numpy as np
@@ -23,11 +24,11 @@ from vla_ros.types import Array, Image
 AXES = ('layout', 'camera', 'start', 'language', 'light', 'background', 'noise')
 MOST = 5  # severity
 OUTWARD = 0.01  # [m] that a level moves each object from the middle of the table's free area
-AZIMUTH, ELEVATION = np.radians(2.0), np.radians(1.5)  # [rad] of a camera's seat about its target
+AZIMUTH, ELEVATION = math.radians(2.0), math.radians(1.5)  # [rad] of a camera's seat about its target
 ZOOM = 0.03  # of a camera's distance
 ASIDE, UPWARD = 0.03, 0.01  # [m] that a level moves the tool's start, along the table and up
 BRIGHTNESS = (-0.12, 0.06)  # of all lights; brighter ones soon bleach everything
-SLANT = np.radians(8.0)  # [rad] of the lamp
+SLANT = math.radians(8.0)  # [rad] of the lamp
 TINT = 0.05  # of each colour of the lamp
 PAINT = 0.16  # share of another colour on table and floor
 GRAIN = 6.0  # standard deviation of noise, of 255
@@ -121,6 +122,8 @@ class Perturbation:
         muted so that the objects' colours stay alone.
         """
         rng, size = self._rng(), self.severity
+        if not size:
+            return Look()
         if self.axis == 'light':
             return Look(
                 brightness=1.0 + size * float(rng.choice(BRIGHTNESS)),
@@ -153,13 +156,13 @@ class Perturbation:
             return np.asarray(cv2.GaussianBlur(image, (0, 0), size * BLUR * len(image)), np.uint8)
         if kind == 'smear':
             return _smeared(image, size * SMEAR * len(image), rng.uniform(0.0, np.pi))
-        return _bytes((1.0 - size * FOG) * image + size * FOG * 200.0)
+        return _bytes((1.0 - size * FOG) * image.astype(float) + size * FOG * 200.0)
 
     def _rng(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, 7, AXES.index(self.axis)])
 
     def _littered(self, layout: Layout) -> Layout:
-        """Put eggs where they leave room to grasp; a level adds one to those below."""
+        """Put as many eggs as the severity where they leave room to grasp."""
         rng = self._rng()
         eggs: list[tuple[float, float, float]] = []
         taken = [o.position for o in layout.objects] + [layout.plate]
