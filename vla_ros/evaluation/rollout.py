@@ -9,10 +9,11 @@ from typing import cast, NamedTuple
 
 import numpy as np
 
-from vla_ros.actions import Phase, Plan
+from vla_ros.actions import Phase
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.executor import Executor, Sent
 from vla_ros.errors import PolicyError, SimulationError
+from vla_ros.evaluation.lockstep import Lockstep
 from vla_ros.evaluation.metrics import Outcome
 from vla_ros.evaluation.scripted import ScriptedPolicy
 from vla_ros.evaluation.seams import Seams
@@ -21,7 +22,6 @@ from vla_ros.kinematics import InverseKinematics
 from vla_ros.policies.base import Policy, SamplingPolicy
 from vla_ros.robot import RobotSpec
 from vla_ros.safety.filter import SafetyFilter
-from vla_ros.safety.world import World
 from vla_ros.sim.dressing import Dressing
 from vla_ros.sim.hazards import Hazard, Sweep, sweep
 from vla_ros.sim.perturbation import MOST, Perturbation
@@ -108,57 +108,46 @@ class Rollout:
             episode = perturbation.episode(episode)
         self._table = self._chosen(condition)
         self._dressing.wear(perturbation)
-        around = World(0.0, condition.hazard.solids if condition.hazard else ())
         table, world, spec = self._table, self._table.world, self._codec.policy
         table.reset(episode, self._pose(self._start(condition)))
         request, told = episode, condition.told or episode
         self._ask(told, condition)
-        self.guard.reset(world.joint_state().position)
-        plan = Plan(len(self.robot.joint_names), accel=self.robot.limits('acceleration'))
+        obstacles = condition.hazard.solids if condition.hazard else ()
+        arm = Lockstep(self.robot, self.guard, world, obstacles)
+        plan = arm.plan
         executor = self._executor
         executor.reset()
         tally = Tally(episode, told.instruction, table, condition.hazard)
         limit = request.time_limit  # [s] when the present request has failed
-        reference = world.joint_state().position  # (n,) where the arm is commanded to be
         pending: _Pending | None = None  # an inference in flight
         asked_at = 0.0  # [s]
-        dt, tick, held_since = self.guard.config.period, 0, math.inf
-        timestep, steps = world.model.opt.timestep, 0
+        held_since = math.inf  # [s]
         while world.time < limit:
-            now = tick * dt
-            state = replace(world.joint_state(), stamp=now)
-            phi = plan.clock.phi
+            now, state, phi = arm.now, arm.state(), plan.clock.phi
             due = executor.due(phi) or now >= asked_at + spec.patience
             if pending is None and due and tally.failures < FAILURES:
                 asked_at = now
                 pending = self._infer(state, told, condition, phi, tally)
             if pending is not None and now >= pending.arrival:
                 sent = self._decode(pending, phi, tally)
-                begun = reference if tally.chunks else None
+                begun = arm.reference if tally.chunks else None
                 if sent is not None and plan.accept(sent.trajectory, now, begun).ok:
                     tally.chunks += 1
                     if seams is not None:
                         seams.joined(phi, sent.mismatch)
                 pending = None
-            result = self.guard.step(state, plan, around, now, dt)
+            result = arm.advance(state)
             if tally.chunks:  # before the first one the filter holds, as it should
-                tally.guarded(result, dt, plan.clock.phi >= plan.end)
+                tally.guarded(result, arm.period, plan.clock.phi >= plan.end)
             if seams is not None:
                 sample = plan.sample(plan.clock.phi)
                 seams.tick(plan.clock.phi, sample.position[:-1], sample.phase is Phase.ON)
-            assert result.command is not None, 'a filter that was reset always commands'
-            reference = result.command.positions[0]
-            executor.executed(plan.clock.phi + result.rate * dt, reference)
-            world.set_command(reference[:-1], float(reference[-1]), over=dt)
-            tick += 1
-            goal = round(tick * dt / timestep - 1e-9)  # physics steps need not divide a tick
-            world.step((goal - steps) * timestep)
-            steps = goal
+            executor.executed(plan.clock.phi + result.rate * arm.period, arm.reference)
             tally.watch()
-            if trace is not None and tick % TRACE_TICKS == 0:
+            if trace is not None and arm.ticks % TRACE_TICKS == 0:
                 joints = world.joint_state().position[:-1]
                 trace.append((joints, world.object_position(episode.target_shape)))
-            if tick % JUDGE_TICKS == 0:
+            if arm.ticks % JUDGE_TICKS == 0:
                 tally.judge()
                 held_since = min(held_since, world.time) if table.success() else math.inf
                 if world.time - held_since >= HOLD:
@@ -170,7 +159,7 @@ class Rollout:
                     pending = None  # an answer to the sentence before
                     executor.reset()
                     self._ask(request, condition)
-            if film is not None and tick % FILM_TICKS == 0:
+            if film is not None and arm.ticks % FILM_TICKS == 0:
                 film(table)
         return tally.outcome(False, world.time, spec.step)
 

@@ -23,8 +23,8 @@ from vla_ros.types import Array, Image
 
 AXES = ('layout', 'camera', 'start', 'language', 'light', 'background', 'noise')
 MOST = 5  # severity
-OUTWARD = 0.01  # [m] that a level moves each object from the middle of the table's free area
-AZIMUTH, ELEVATION = math.radians(2.0), math.radians(1.5)  # [rad] of a camera's seat about its target
+OUTWARD = 0.01  # [m] from the middle of the free area
+AZIMUTH, ELEVATION = math.radians(2.0), math.radians(1.5)  # [rad] of a camera
 ZOOM = 0.03  # of a camera's distance
 ASIDE, UPWARD = 0.03, 0.01  # [m] that a level moves the tool's start, along the table and up
 BRIGHTNESS = (-0.12, 0.06)  # of all lights; brighter ones soon bleach everything
