@@ -26,13 +26,11 @@ def pairs(draw):
     epsilon = draw(st.sampled_from([0.0, 1e-8, 1e-6]))
     mask = draw(st.none() | st.tuples(*[st.booleans()] * shape[-1]))
     stats = draw(
-        st.sampled_from(
-            [
-                MeanStd(first, second, epsilon),
-                Bounds(first, first + second, mask, epsilon),
-                Identity(shape[-1]),
-            ]
-        )
+        st.sampled_from([
+            MeanStd(first, second, epsilon),
+            Bounds(first, first + second, mask, epsilon),
+            Identity(shape[-1]),
+        ])
     )
     return stats, draw(hnp.arrays(float, shape, elements=VALUES))
 
