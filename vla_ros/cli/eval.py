@@ -101,13 +101,13 @@ def verb(
     from vla_ros.evaluation.suite import load_suite
     from vla_ros.safety.config import load_safety, MODES
 
-    trials = load_suite(suite).trials
-    if ros and (against or modes or len(trials) > 1 or log or workers > 1 or videos or report):
+    chosen = load_suite(suite)
+    plain = len(chosen.trials) == 1 and not chosen.sequences
+    if ros and (not plain or against or modes or controls or log or workers > 1 or videos):
         raise click.UsageError(
-            '--ros plays a suite that changes nothing, by one policy in one mode, without --log, '
-            '--workers, --videos and --report; leave the others out.'
+            '--ros plays a suite that changes nothing, by one policy in one mode, without '
+            '--controls, --log, --workers and --videos; leave the others out.'
         )
-    plain = len(trials) == 1 and not load_suite(suite).sequences and not ros
     evaluation = Evaluation(
         robot,
         tuple(dict.fromkeys(filter(None, (policy, against)))),
@@ -115,7 +115,7 @@ def verb(
         suite,
         episodes,
         seed,
-        min(episodes, (CONTROLS if plain else 0) if controls is None else controls),
+        min(episodes, (CONTROLS if plain and not ros else 0) if controls is None else controls),
         MODES if ALL in modes else modes,
         axes,
         severities,
