@@ -71,6 +71,14 @@ class SimulationError(VlaError):
     """A world, a task or a renderer that cannot do what was asked."""
 
 
+class LogError(VlaError):
+    """A log of episodes that cannot be written."""
+
+
+class WorkerError(VlaError):
+    """A worker process that ended before its work."""
+
+
 class ReplayError(VlaError):
     """A recording lacks what its replay needs."""
 

@@ -75,6 +75,7 @@ LIBRARIES = {
     'grpc': {'policies'},
     'msgpack': {'policies'},
     'pickle': {'policies'},  # policies/wire/lerobot.py, which says what it refuses
+    'gymnasium': {'evaluation'},  # optional, and only in gym_env.py
     'rosbags': {'bags'},
     'pyarrow': {'bags'},
     'mcap': {'bags'},

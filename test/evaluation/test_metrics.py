@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 import pytest
 from scipy.stats import binomtest
 
-from vla_ros.evaluation.metrics import control, Outcome, rate, summarize, wilson
+from vla_ros.evaluation.metrics import (
+    control,
+    mcnemar,
+    Outcome,
+    paired,
+    rate,
+    summarize,
+    wilson,
+)
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -57,3 +65,20 @@ def test_a_control_is_at_chance_up_to_ten_points_above_it(
     found = control(seen, luck)
     assert found['at_chance'] is at_chance
     assert found['chance'] == 0.1
+
+
+@given(st.integers(0, 200), st.integers(0, 200))
+def test_mcnemar_is_the_binomial_test_of_the_pairs_that_differ(gained: int, lost: int) -> None:
+    want = binomtest(gained, gained + lost, 0.5).pvalue if gained + lost else 1.0
+    assert mcnemar(gained, lost) == pytest.approx(want, abs=1e-12)
+
+
+def test_paired_differences_by_hand() -> None:
+    ours = [True] * 60 + [False] * 10 + [True] * 5 + [False] * 25
+    theirs = [True] * 60 + [True] * 10 + [False] * 5 + [False] * 25
+    found = paired(ours, theirs)
+    assert (found['gained'], found['lost']) == (5, 10)
+    assert found['difference'] == pytest.approx(-0.05)
+    # b = 5.5, c = 10.5, n = 102: -0.04902 +- 1.95996 * sqrt(16 - 25 / 102) / 102
+    assert found['interval_95'] == pytest.approx([-0.12530, 0.02726], abs=1e-4)
+    assert found['p_value'] == pytest.approx(2 * 4944 / 2**15)  # sum of C(15, 0..5)

@@ -17,6 +17,7 @@ from vla_ros.policies.hold import HoldPolicy
 from vla_ros.robot import load_robot
 from vla_ros.safety.config import load_safety
 from vla_ros.safety.filter import SafetyFilter
+from vla_ros.sim.perturbation import AXES, Perturbation
 from vla_ros.sim.tasks import TASKS
 from vla_ros.spec import ImageSpec, PolicySpec
 from vla_ros.types import ActionChunk, ChunkPrefix, Observation
@@ -134,3 +135,70 @@ def test_a_policy_that_fails_ends_its_episode_at_rest(guard: SafetyFilter, short
     rollout.close()
     assert outcome.error == 'no picture'
     assert not outcome.success
+
+
+def test_a_sequence_gives_the_second_sentence_when_the_first_is_done(expert: Rollout) -> None:
+    episode = load_suite('long').episodes(4, 0)[0]  # reach, then pick
+    told: list[tuple[float, str]] = []
+    policy = expert.policy
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            policy, 'reset',
+            lambda words, *, seed: told.append((expert._table.world.time, words)), raising=True,
+        )  # fmt: skip
+        outcome = expert.run(episode)
+    assert outcome.success
+    assert (outcome.requests, outcome.finished, outcome.task) == (2, 2, 'reach, pick')
+    assert [words for _, words in told] == [r.instruction for r in episode.requests]
+    alone = expert.run(replace(episode, then=None))
+    assert told[1][0] == pytest.approx(alone.seconds, abs=0.01)
+    assert outcome.seconds > alone.seconds + 0.5
+
+
+def test_a_sequence_whose_second_request_fails_has_half_finished(
+    expert: Rollout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    episode = load_suite('long').episodes(4, 0)[0]
+    monkeypatch.setitem(TASKS, 'pick', replace(TASKS['pick'], time_limit=0.5))
+    outcome = expert.run(episode)
+    assert (outcome.success, outcome.finished) == (False, 1)
+
+
+@pytest.mark.parametrize('axis', AXES)
+def test_a_perturbed_episode_repeats_and_the_next_is_as_if_it_had_not_been(
+    guard: SafetyFilter, monkeypatch: pytest.MonkeyPatch, axis: str
+) -> None:
+    """What a policy sees and is told changes on each axis; afterwards nothing is left of it."""
+    monkeypatch.setitem(TASKS, 'reach', replace(TASKS['reach'], time_limit=0.6))
+    policy = _Camera(_hold())
+    rollout, episode, seen = Rollout(ROBOT, policy, guard), EPISODES[0], []
+    for severity in (0, 3, 3, 0):
+        condition = Condition(perturbation=Perturbation(axis, severity, episode.seed))
+        policy.seen.clear()
+        outcome = rollout.run(episode, condition if severity else Condition())
+        first = policy.seen[0]
+        tool = rollout._codec.kinematics.fk(first.joints.position[:-1])[1].round(3).tolist()
+        pictures = [obs.frames['scene'].image.tobytes() for obs in policy.seen]
+        seen.append((outcome, first.instruction, tool, pictures))
+    rollout.close()
+    assert seen[1] == seen[2] != seen[0] == seen[3]
+    assert (seen[1][1] == seen[0][1]) == (axis != 'language')
+    assert (seen[1][2] == seen[0][2]) == (axis != 'start')
+    assert (seen[1][3] == seen[0][3]) == (axis == 'language')
+
+
+def test_a_latency_of_a_condition_is_that_of_its_episode_alone(guard: SafetyFilter) -> None:
+    rollout = Rollout(ROBOT, ScriptedPolicy(), guard)
+    plain, late = (rollout.run(EPISODES[0], Condition(latency=t)) for t in (None, 0.5))
+    assert late.seconds > plain.seconds + 0.3  # it starts 0.44 s later
+    assert rollout.run(EPISODES[0]) == plain
+    rollout.close()
+
+
+def test_a_film_changes_nothing_and_has_a_picture_every_tenth_of_a_second(expert: Rollout) -> None:
+    times: list[float] = []
+    plain = expert.run(EPISODES[0])
+    filmed = expert.run(EPISODES[0], film=lambda table: times.append(table.world.time))
+    assert filmed == plain
+    assert np.diff(times) == pytest.approx(0.1)
+    assert len(times) == pytest.approx(plain.seconds / 0.1, abs=1.0)

@@ -10,7 +10,8 @@ import pytest
 
 from vla_ros.cli.output import plain
 from vla_ros.errors import UnknownNameError
-from vla_ros.evaluation.runner import CONTROLS, Evaluation, jobs, run
+from vla_ros.evaluation.figures import figures
+from vla_ros.evaluation.runner import CONTROLS, Evaluation, jobs, Played, run
 from vla_ros.sim.tasks import TASKS
 
 pytestmark = pytest.mark.timeout(300)  # [s] on a machine that is busy with other work
@@ -25,21 +26,21 @@ KEYS = {
 def evaluation(folder: Path, episodes: int, control_episodes: int) -> Evaluation:
     suite = folder / 'reach.yaml'
     suite.write_text(REACH)
-    return Evaluation('panda', 'expert', 'default', str(suite), episodes, 5, control_episodes)
+    return Evaluation('panda', ('expert',), 'default', str(suite), episodes, 5, control_episodes)
 
 
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     small = evaluation(tmp_path, 2, 0)
-    one = run(small, 1, lambda job, outcome: None)
-    two = run(small, 2, lambda job, outcome: None)
+    one = run(small, 1, lambda one: None)
+    two = run(small, 2, lambda one: None)
     assert one == two
 
 
 def test_every_control_is_also_played_by_the_expert(tmp_path: Path) -> None:
-    work = jobs(replace(evaluation(tmp_path, 3, 2), policy='hold'))
+    work = jobs(replace(evaluation(tmp_path, 3, 2), policies=('hold',)))
     for name in CONTROLS:
         mine, chance = (
-            [job.episode for job in work if (job.policy, job.condition) == (policy, name)]
+            [i for i, cell in work if (cell.policy, cell.trial.axis) == (policy, name)]
             for policy in ('hold', 'expert')
         )
         assert mine == chance
@@ -51,9 +52,9 @@ def test_figures_and_controls_have_their_keys(
 ) -> None:
     monkeypatch.setitem(TASKS, 'reach', replace(TASKS['reach'], time_limit=2.5))
     small = evaluation(tmp_path, 2, 1)
-    heard: list[str] = []
-    found = run(small, 1, lambda job, outcome: heard.append(job.condition))
-    assert len(heard) == len(jobs(small)) == 2 + 2
+    played: list[Played] = []
+    found = figures(small, run(small, 1, played.append))
+    assert len(played) == len(jobs(small)) == 2 + 2
     assert set(found) >= KEYS
     assert (found['episodes'], found['success_rate']) == (2, 1.0)
     assert found['instruction_following'] == 1.0
@@ -68,12 +69,13 @@ def test_figures_and_controls_have_their_keys(
     ('field', 'name', 'closest'),
     [
         ('robot', 'pand', 'panda'),
-        ('policy', 'tiny_pi', 'tiny_pi0'),
+        ('policies', 'tiny_pi', 'tiny_pi0'),
         ('safety', 'defualt', 'default'),
         ('suite', 'tabeltop', 'tabletop'),
     ],
 )
 def test_an_unknown_name_lists_the_closest(field: str, name: str, closest: str) -> None:
-    small = Evaluation('panda', 'expert', 'default', 'tabletop', 1, 0, 0)
+    small = Evaluation('panda', ('expert',), 'default', 'tabletop', 1, 0)
+    value = (name,) if field == 'policies' else name
     with pytest.raises(UnknownNameError, match=f"Did you mean '{closest}'"):
-        run(Evaluation(**{**vars(small), field: name}), 1, lambda job, outcome: None)
+        run(replace(small, **{field: value}), 1, lambda one: None)

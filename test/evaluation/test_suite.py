@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
+from vla_ros import paths
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.evaluation.rollout import LATENCY
 from vla_ros.evaluation.suite import (
     load_suite,
     MOST_EPISODES,
     other_instruction,
     other_scene,
     Suite,
+    Trial,
 )
 from vla_ros.sim.tasks import NOUNS
 
 SUITE = load_suite('tabletop')
+FILES = sorted((paths.share() / 'config' / 'suites').glob('*.yaml'))
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
+def test_every_suite_has_episodes_and_trials(file: Path) -> None:
+    suite = load_suite(file.stem)
+    assert suite.name == file.stem
+    assert suite.first_seed >= 10**9  # demonstrations stay below
+    assert len(set(suite.trials)) == len(set(map(str, suite.trials))) == len(suite.trials) >= 1
+    assert suite.trials[0] in (Trial('none'), Trial('latency', LATENCY))
+    episodes = suite.episodes(8, 1)
+    assert episodes == suite.episodes(8, 1)
+    turns = suite.sequences or [(task,) for task in suite.tasks]
+    asked = [tuple(request.task for request in episode.requests) for episode in episodes]
+    assert asked == [turns[i % len(turns)] for i in range(8)]
+    if not suite.sequences:
+        assert episodes == SUITE.episodes(8, 1), 'the episodes of every suite are the same'
+
+
+@pytest.mark.parametrize(
+    ('keys', 'message'),
+    [
+        ({'perturbations': ('camra',), 'severities': (1,)}, "Did you mean 'camera'"),
+        ({'perturbations': ('camera',)}, 'expected both'),
+        ({'perturbations': ('camera',), 'severities': (0,)}, 'expected 1 to 5'),
+        ({'latencies': (-0.1,)}, 'expected 0 to 5 s'),
+        ({'hazards': ('besides',)}, "Did you mean 'beside'"),
+        ({'sequences': (('reach', 'pik'),)}, "Did you mean 'pick'"),
+        ({'hazards': ('on',), 'latencies': (0.1,)}, 'expected one of them'),
+    ],
+)
+def test_a_suite_that_cannot_be_played_is_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Suite('x', ('reach',), 10**9, **keys)
 
 
 def test_episodes_take_the_tasks_in_turn_and_repeat_with_the_seed() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from vla_ros.errors import UnknownNameError
+from vla_ros.errors import SimulationError, UnknownNameError
 from vla_ros.sim import scene
 from vla_ros.sim.layout import COLOURS, push_is_clear, REST_HEIGHT, SHAPES
 from vla_ros.sim.tasks import (
@@ -19,6 +19,7 @@ from vla_ros.sim.tasks import (
     Episode,
     NOUNS,
     sample_episode,
+    sample_sequence,
     SceneState,
     succeeded,
     surface_distance,
@@ -208,3 +209,26 @@ def test_place_needs_the_plate_rest_and_release(seed):
     assert not after([0.051, 0.0], 0.006)
     assert not after([0.0, 0.0], 0.016)
     assert not after([0.0, 0.0], 0.006, opening=0.74)
+
+
+@pytest.mark.parametrize(
+    'tasks', [('reach', 'pick'), ('pick', 'place'), ('place', 'push', 'reach')]
+)
+def test_a_sequence_asks_for_things_that_still_lie_where_they_lay(tasks: tuple[str, ...]) -> None:
+    for seed in range(30):
+        episode = sample_sequence(tasks, seed)
+        assert episode == sample_sequence(tasks, seed)
+        requests = episode.requests
+        assert tuple(r.task for r in requests) == tasks
+        assert {(r.seed, r.layout) for r in requests} == {(seed, episode.layout)}
+        targets = [r.target for r in requests]
+        assert len(set(targets)) == (1 if tasks == ('pick', 'place') else len(tasks))
+        for request in requests:
+            if request.task == 'push':
+                direction = np.array(request.direction)
+                assert push_is_clear(request.layout, request.target, direction)
+
+
+def test_a_sequence_too_long_for_the_table_is_refused() -> None:
+    with pytest.raises(SimulationError, match='expected fewer'):
+        sample_sequence(('reach', 'reach', 'reach', 'reach'), 0)

@@ -13,55 +13,74 @@ from vla_ros.cli.output import Output
 ALL = 'all'
 CONTROLS = 100  # episodes of each: an interval of 4 points at no success
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
 
 @click.command()
-@click.option('--episodes', type=click.IntRange(min=1), default=200, help='Episodes in all.')
+@click.option('--episodes', type=click.IntRange(min=1), default=200, help='In each cell.')
 @click.option('--seed', type=click.IntRange(min=0), default=0, help='Which episodes.')
 @launch_options('suite', 'policy', 'safety', 'robot')
+@click.option('--against', metavar='POLICY', help='Play the same episodes by a second policy.')
 @click.option(
     '--controls',
     type=click.IntRange(min=0),
     default=None,
     metavar='N',
-    help=f'Episodes of each control; 0 for none.  [default: up to {CONTROLS}]',
+    help=f'Episodes of each control.  [default: up to {CONTROLS} of a suite that changes nothing]',
 )
 @click.option(
     '--mode',
-    default=None,
+    'modes',
+    multiple=True,
     metavar='MODE|all',
-    help="What the safety filter may do: path, cbf, ...; 'all' with --hazard.  "
+    help='What the safety filter may do: path, cbf, ...; may be given again.  '
     '[default: as its file says]',
 )
 @click.option(
-    '--hazard',
-    default=None,
-    metavar='none|beside|on|all',
-    help='Put a thing beside or on the path, or play the same episodes without; no controls.',
+    '--axis',
+    'axes',
+    multiple=True,
+    metavar='NAME',
+    help="Of the suite's trials, only these: camera, on, ...; may be given again.",
+)
+@click.option(
+    '--severity',
+    'severities',
+    type=int,
+    multiple=True,
+    metavar='S',
+    help='Of perturbations, only these; may be given again.',
 )
 @click.option(
     '--log',
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    help='With --hazard: keep each episode here as it ends; one that is kept is not played again.',
+    type=_FILE,
+    help='Keep each episode here as it ends; one that is kept is not played again.',
 )
 @click.option('--workers', type=click.IntRange(min=1), default=1, help='Processes.')
+@click.option(
+    '--videos',
+    type=click.Path(path_type=Path, file_okay=False),
+    help='Film the first failures into this folder.',
+)
+@click.option('--report', type=_FILE, help='Write a page of HTML with everything in it.')
 @click.option('--ros', is_flag=True, help='Through the real nodes, in real time; no controls.')
 @json_option
 def verb(
-    suite: str, episodes: int, seed: int, policy: str, safety: str, robot: str,
-    controls: int | None, mode: str | None, hazard: str | None, log: Path | None, workers: int,
-    ros: bool, output: Output,
+    episodes: int, seed: int, suite: str, policy: str, safety: str, robot: str,
+    against: str | None, controls: int | None, modes: tuple[str, ...], axes: tuple[str, ...],
+    severities: tuple[int, ...], log: Path | None, workers: int, videos: Path | None,
+    report: Path | None, ros: bool, output: Output,
 ) -> None:  # fmt: skip
     """Measure a policy on a task suite, on seeds that no demonstration used.
 
     Policy 'expert' is the scripted expert, which sees the truth.
 
-    Two controls are part of it: pictures of another episode, and the instruction of another
-    object of the same scene. Success is judged for the original target in both; chance is what
-    the scripted expert gets when it believes the exchanged input.
+    A suite may play each episode under several trials: perturbations, latencies, hazards. Trials,
+    modes and policies make cells, which play the same episodes and compare pair by pair.
 
-    With --hazard, the episodes begin away from the target and a thing stands beside or on the
-    way, which the safety filter knows and the expert does not; cells compare pair by pair.
+    Two controls are part of a suite that changes nothing: pictures of another episode, and the
+    instruction of another object of the same scene. Success is judged for the original target in
+    both; chance is what the scripted expert gets when it believes the exchanged input.
     """
     from rich.progress import (
         BarColumn,
@@ -72,52 +91,64 @@ def verb(
         TimeRemainingColumn,
     )
 
-    from vla_ros.evaluation.metrics import Outcome
-    from vla_ros.evaluation.report import study_table, table
-    from vla_ros.evaluation.runner import Evaluation, figures, Job, jobs, run
-    from vla_ros.evaluation.study import make_study, Played
-    from vla_ros.evaluation.study import run as run_study
+    from vla_ros import paths
+    from vla_ros.evaluation.eval_report import film_failures
+    from vla_ros.evaluation.eval_report import page as report_page
+    from vla_ros.evaluation.figures import figures
+    from vla_ros.evaluation.page import write
+    from vla_ros.evaluation.report import cell_table, table
+    from vla_ros.evaluation.runner import Evaluation, jobs, Played, Player, run
+    from vla_ros.evaluation.suite import load_suite
+    from vla_ros.safety.config import load_safety, MODES
 
-    if ros and (hazard or mode):
-        raise click.UsageError('--hazard and --mode play in one process; leave out --ros.')
-    if hazard is None and (log or mode == ALL):
-        raise click.UsageError('--log and --mode all belong to --hazard; name a hazard or all.')
-    count = min(episodes, CONTROLS if controls is None else controls)
+    chosen = load_suite(suite)
+    plain = len(chosen.trials) == 1 and not chosen.sequences
+    if ros and (not plain or against or modes or controls or log or workers > 1 or videos):
+        raise click.UsageError(
+            '--ros plays a suite that changes nothing, by one policy in one mode, without '
+            '--controls, --log, --workers and --videos; leave the others out.'
+        )
+    evaluation = Evaluation(
+        robot,
+        tuple(dict.fromkeys(filter(None, (policy, against)))),
+        safety,
+        suite,
+        episodes,
+        seed,
+        min(episodes, (CONTROLS if plain and not ros else 0) if controls is None else controls),
+        MODES if ALL in modes else modes,
+        axes,
+        severities,
+    )
     started = time.monotonic()
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
+    films = {}
     with Progress(*columns, console=output.console) as progress:
-        bar = progress.add_task('loading')
-        if hazard is not None:
-            study = make_study(robot, policy, safety, suite, hazard, mode, episodes, seed)
-            progress.update(bar, total=len(study.hazards) * len(study.modes) * episodes)
+        bar = progress.add_task('loading', total=len(jobs(evaluation)))
 
-            def played(one: Played) -> None:
-                progress.update(bar, advance=1, description=one.mode)
+        def done(one: Played) -> None:
+            progress.update(bar, advance=1, description=f'{one.cell.policy}: {one.cell.trial}')
 
-            result = run_study(study, workers, log, played)
-        elif ros:
+        if ros:
             from vla_ros.cli.eval_ros import play
 
-            evaluation = Evaluation(robot, policy, safety, suite, episodes, seed, 0)
-            progress.update(bar, total=episodes)
-            outcomes: list[Outcome] = []
-            for outcome in play(robot, policy, safety, suite, episodes, seed):
-                outcomes.append(outcome)
-                progress.update(bar, advance=1, description=outcome.instruction)
-            result = figures(evaluation, outcomes, {})
+            cell, played = evaluation.cells[0], []
+            for index, outcome in enumerate(play(robot, policy, safety, suite, episodes, seed)):
+                played.append(Played(index, cell, outcome))
+                done(played[-1])
         else:
-            evaluation = Evaluation(
-                robot, policy, safety, suite, episodes, seed, count, mode or ''
-            )
-            progress.update(bar, total=len(jobs(evaluation)))
-
-            def done(job: Job, outcome: Outcome) -> None:
-                progress.update(bar, advance=1, description=f'{job.policy}: {job.condition}')
-
-            result = run(evaluation, workers, done)
+            player = Player(evaluation)
+            played = run(evaluation, workers, done, log, player)
+            if videos is not None:
+                progress.update(bar, description='films')
+                period = load_safety(paths.find('safety', safety)).period
+                films = film_failures(played, player.play, videos, period)
+    result = figures(evaluation, played)
     result['wall_seconds'] = time.monotonic() - started
     output.console.print(
-        (table if hazard is None else study_table)(result), soft_wrap=True, markup=False
+        (table if len(result['cells']) == 1 else cell_table)(result), soft_wrap=True, markup=False
     )
+    if report is not None:
+        write(report, report_page(result, played, films))
     output.write(result)

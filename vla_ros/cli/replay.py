@@ -85,6 +85,7 @@ def verb(
     from rich.table import Table
 
     from vla_ros import paths
+    from vla_ros.evaluation.page import write
     from vla_ros.evaluation.replay import report
     from vla_ros.evaluation.replay.chunks import write_chunks
     from vla_ros.evaluation.replay.episode import load_track
@@ -131,10 +132,10 @@ def verb(
         for note in run.notes:
             output.console.print(f'{run.name}: {note}', style='dim', markup=False, soft_wrap=True)
     if out is not None:
-        report.write(out / 'report.html', report.page(found))
+        write(out / 'report.html', report.page(found))
         output.console.print(f'report: {out / "report.html"}', markup=False)
     if junit is not None:
-        report.write(junit, report.junit(found))
+        write(junit, report.junit(found))
     passed = all(run.passed for run in found)
     rows = [run.as_dict() for run in found]
     shared = rows[0] if len(rows) == 1 else {}

@@ -48,9 +48,13 @@ def _declared(part: Slice) -> dict[str, Any]:
 
 
 def describe_suite(name: str) -> dict[str, Any]:
-    """Return the tasks of a suite and their time limits [s]."""
+    """Return the tasks of a suite with their time limits [s], its sequences and its trials."""
     from vla_ros.evaluation.suite import load_suite
     from vla_ros.sim.tasks import TASKS
 
     suite = load_suite(name)
-    return {'tasks': {task: TASKS[task].time_limit for task in suite.tasks}}
+    return {
+        'tasks': {task: TASKS[task].time_limit for task in suite.tasks},
+        'sequences': [', '.join(tasks) for tasks in suite.sequences],
+        'trials': [str(trial) for trial in suite.trials],
+    }

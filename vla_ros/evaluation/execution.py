@@ -13,12 +13,11 @@ from vla_ros.actions.executor import Executor
 from vla_ros.actions.strategies import make_strategy
 from vla_ros.errors import UnknownNameError
 from vla_ros.evaluation.log import EpisodeLog
-from vla_ros.evaluation.metrics import Outcome, rate
+from vla_ros.evaluation.metrics import Outcome, paired, rate
 from vla_ros.evaluation.processes import spread
 from vla_ros.evaluation.rollout import Rollout
 from vla_ros.evaluation.runner import make_policy
 from vla_ros.evaluation.seams import Seams
-from vla_ros.evaluation.study import paired
 from vla_ros.evaluation.suite import load_suite
 from vla_ros.robot import load_robot
 from vla_ros.safety.config import load_safety

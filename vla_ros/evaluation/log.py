@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vla_ros.errors import ConfigError
+from vla_ros.errors import ConfigError, LogError
 
 
 class EpisodeLog:
@@ -36,14 +36,29 @@ class EpisodeLog:
             )
         self.entries = lines[1:]
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = ''.join(json.dumps(line) + '\n' for line in [{'measured': head}, *self.entries])
-        path.write_text(text)
+        if lines:  # what is there stays where it is: a full disk must not cost it
+            with path.open('r+b') as file:
+                file.truncate(file.read().rfind(b'\n') + 1)
+        else:
+            path.write_text('')
+            self.add([{'measured': head}])
 
     def add(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Keep episodes that have ended."""
-        if self._path is not None:
+        """Keep episodes that have ended.
+
+        Raises:
+            LogError: The disk has no room; what was kept before stays.
+        """
+        if self._path is None:
+            return
+        try:
             with self._path.open('a') as file:
                 file.writelines(json.dumps(entry) + '\n' for entry in entries)
+        except OSError as error:
+            raise LogError(
+                f'cannot keep an episode in {self._path}: {error.strerror}. Those before it are '
+                'kept: make room, then give the same command again.'
+            ) from error
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

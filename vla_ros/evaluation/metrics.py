@@ -19,7 +19,7 @@ class Outcome:
     task: str
     instruction: str  # as the policy was given it
     seed: int
-    success: bool  # judged for the original target
+    success: bool  # judged for the original target; of every request
     seconds: float  # [s] simulated, until success or the time limit
     steps: int  # policy steps in that time
     chunks: int
@@ -38,6 +38,8 @@ class Outcome:
     deadlock: bool = False  # rested for more than DEADLOCK while the filter held the arm
     stall_seconds: float = 0.0  # [s] at the end of the plan, waiting for the next chunk
     error: str = ''  # what ended the episode early, if anything did
+    requests: int = 1  # one after another
+    finished: int = 0  # of those
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -112,3 +114,37 @@ def control(outcomes: Sequence[Outcome], chance: Sequence[Outcome]) -> dict[str,
         'chance_wilson_95': luck['wilson_95'],
         'at_chance': bool(outcomes and chance and seen['rate'] <= luck['rate'] + 0.10),
     }
+
+
+def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> dict[str, Any]:
+    """Return the difference of two proportions over the same episodes, with its interval.
+
+    With b pairs that only we have and c that only they have, each plus 1/2, and n plus 2:
+    (b - c) / n +- z sqrt(b + c - (b - c)^2 / n) / n.
+    Source: A. Agresti, Y. Min, Statistics in Medicine 24 (2005) 729. With it, the exact
+    McNemar test: the two-sided p-value of b against Binomial(b + c, 1/2).
+    """
+    pairs = list(zip(ours, theirs, strict=True))
+    gained = sum(a and not b for a, b in pairs)
+    lost = sum(b and not a for a, b in pairs)
+    b, c, n = gained + 0.5, lost + 0.5, len(pairs) + 2
+    centre = (b - c) / n
+    spread = NORMAL_95 * math.sqrt(b + c - (b - c) ** 2 / n) / n
+    return {
+        'difference': (gained - lost) / len(pairs) if pairs else None,
+        'interval_95': [max(-1.0, centre - spread), min(1.0, centre + spread)],
+        'gained': gained,
+        'lost': lost,
+        'p_value': mcnemar(gained, lost),
+    }
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Return the two-sided p-value that pairs which differ do so either way alike.
+
+    min(1, 2 sum_{i <= min(b, c)} C(b + c, i) / 2^(b + c)).
+    Source: Q. McNemar, Psychometrika 12 (1947) 153, in its exact form.
+    """
+    pairs, fewer = gained + lost, min(gained, lost)
+    tail = sum(math.comb(pairs, i) for i in range(fewer + 1))
+    return min(1.0, 2 * tail / 2**pairs)

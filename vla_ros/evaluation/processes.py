@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 import multiprocessing
 import os
 from typing import Any, TypeVar
+
+from vla_ros.errors import WorkerError
 
 Plan = TypeVar('Plan')
 Result = TypeVar('Result')
@@ -28,6 +31,9 @@ def spread(
         jobs: Arguments of that function.
         workers: Processes; 1 plays in this one.
         here: What `build(plan)` returned, where it is there already.
+
+    Raises:
+        WorkerError: A worker was killed; whatever else had ended was yielded before.
     """
     if workers == 1:
         play = build(plan) if here is None else here
@@ -39,14 +45,25 @@ def spread(
     before = os.environ.get('OMP_NUM_THREADS')
     os.environ['OMP_NUM_THREADS'] = '1'
     context = multiprocessing.get_context('spawn')  # MuJoCo and torch do not survive a fork
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_begin, initargs=(build, plan)
+    )
     try:
-        with ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_begin, initargs=(build, plan)
-        ) as pool:
-            futures = {pool.submit(_play, job): job for job in jobs}
-            for future in as_completed(futures):
+        futures = {pool.submit(_play, job): job for job in jobs}
+        killed = 0
+        for future in as_completed(futures):
+            if isinstance(future.exception(), BrokenProcessPool):
+                killed += 1
+            else:
                 yield futures[future], future.result()
+        if killed:
+            raise WorkerError(
+                f'a worker process was killed, perhaps for want of memory, and {killed} of '
+                f'{len(jobs)} jobs were not played. Give the same command again; what its log '
+                'holds is not played twice.'
+            )
     finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt waits for no more than what is in hand
         if before is None:
             del os.environ['OMP_NUM_THREADS']
         else:

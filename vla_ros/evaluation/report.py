@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,35 +88,74 @@ def table(summary: Mapping[str, Any]) -> str:
     lines = [f'{"":24}{"success":>9}  {"95 % interval":>17}{"episodes":>10}{"named first":>13}']
     for name, row in {**summary['per_task'], 'all': summary}.items():
         lines.append(_line(name, row) + f'{_percent(row["instruction_following"]):>13}')
-    for name, row in summary.get('controls', {}).items():
-        interval = ', '.join(map(_percent, row['chance_wilson_95']))
-        lines.append(_line(name, row) + f'   chance {_percent(row["chance"])} [{interval}]')
+    return '\n'.join([*lines, *control_lines(summary)])
+
+
+def control_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return a line of text for each control."""
+    return [
+        _line(name, row)
+        + f'   chance {_percent(row["chance"])} {_interval(row["chance_wilson_95"])}'
+        for name, row in summary['controls'].items()
+    ]
+
+
+def cell_columns(found: Mapping[str, Any]) -> list[list[str]]:
+    """Return a head and a row for each cell: what `vla eval` shows of several cells."""
+    cells = found['cells']
+    several = [key for key in ('policy', 'mode') if len({c[key] for c in cells}) > 1]
+    hazards = any(cell['min_distance_m'] is not None for cell in cells)
+    head = [*several, 'trial', 'success', '95 % interval', 'episodes', 'seconds', 'acted']
+    head += ['no contact', 'deadlocks', 'nearest'] if hazards else []
+    head += ['finished'] if any(c['mean_finished'] > 1.0 for c in cells) else []
+    for other in ('vs reference', 'vs first')[: 2 if several else 1]:
+        head += [other, '95 % interval', 'p']
+    rows = [head]
+    for cell in cells:
+        near = cell['min_distance_m']
+        row = [*(cell[key] for key in several), cell['name'], _percent(cell['safe_success_rate'])]
+        row += [_interval(cell['safe_success_wilson_95']), str(cell['episodes'])]
+        row += [f'{cell["mean_seconds"]:.1f}', _percent(cell['intervention_rate'])]
+        if hazards:
+            row += [_percent(1.0 - cell['contact_rate']), str(cell['deadlocks'])]
+            row.append('-' if near is None else f'{1e3 * near:.1f} mm')
+        row += [f'{cell["mean_finished"]:.2f}'] if 'finished' in head else []
+        for key in ('against_reference', 'against_first')[: 2 if several else 1]:
+            row += _change(cell[key])
+        rows.append(row)
+    return rows
+
+
+def cell_table(found: Mapping[str, Any]) -> str:
+    """Return the cells of `vla eval` as lines of text."""
+    rows = cell_columns(found)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        '  '.join(
+            c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))
+        )
+        for row in rows
+    ]
+    if found['mean_change'] is not None:
+        lines.append(f'mean change of the reference: {100.0 * found["mean_change"]:+.1f} points')
     return '\n'.join(lines)
 
 
-def study_table(found: Mapping[str, Any]) -> str:
-    """Return the cells of `vla eval --hazard` as lines of text."""
-    head = f'{"hazard":8}{"mode":10}{"no contact":>11}{"success":>9}{"both":>9}'
-    head += f'  {"95 % interval":>17}{"deadlocks":>10}{"seconds":>8}{"acted":>8}{"nearest":>9}'
-    lines = [head + '  both, less success without']
-    for cell in found['cells']:
-        interval = f'[{", ".join(map(_percent, cell["safe_success_wilson_95"]))}]'
-        near, against = cell['min_distance_m'], cell.get('against_none')
-        line = f'{cell["hazard"]:8}{cell["mode"]:10}{_percent(1.0 - cell["contact_rate"]):>11}'
-        line += f'{_percent(cell["success_rate"]):>9}{_percent(cell["safe_success_rate"]):>9}'
-        line += f'  {interval:>17}{cell["deadlocks"]:>10}{cell["mean_seconds"]:>8.1f}'
-        line += f'{_percent(cell["intervention_rate"]):>8}'
-        line += f'{"-" if near is None else f"{1e3 * near:.1f} mm":>9}'
-        if against:
-            low, high = (100.0 * x for x in against['interval_95'])
-            line += f'  {100.0 * against["difference"]:+.1f} [{low:+.1f}, {high:+.1f}] points'
-        lines.append(line)
-    return '\n'.join(lines)
+def _change(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return ['-', '-', '-']
+    low, high = (100.0 * x for x in found['interval_95'])
+    change = f'{100.0 * found["difference"]:+.1f}'
+    return [change, f'[{low:+.1f}, {high:+.1f}]', f'{found["p_value"]:.3g}']
+
+
+def _interval(interval: Sequence[float]) -> str:
+    return f'[{", ".join(map(_percent, interval))}]'
 
 
 def _line(name: str, row: Mapping[str, Any]) -> str:
-    interval = f'[{", ".join(map(_percent, row["wilson_95"]))}]'
-    return f'{name:24}{_percent(row["success_rate"]):>9}  {interval:>17}{row["episodes"]:>10}'
+    interval, success = _interval(row['wilson_95']), _percent(row['success_rate'])
+    return f'{name:24}{success:>9}  {interval:>17}{row["episodes"]:>10}'
 
 
 def _percent(value: float | None) -> str:

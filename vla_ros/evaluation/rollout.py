@@ -9,22 +9,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vla_ros.actions import Phase, Plan
+from vla_ros.actions import Phase
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.executor import Executor, Sent
 from vla_ros.errors import PolicyError, SimulationError
-from vla_ros.evaluation.metrics import DEADLOCK, NEAR, Outcome
+from vla_ros.evaluation.lockstep import Lockstep
+from vla_ros.evaluation.metrics import Outcome
 from vla_ros.evaluation.scripted import ScriptedPolicy
 from vla_ros.evaluation.seams import Seams
+from vla_ros.evaluation.tally import FAILURES, Tally
 from vla_ros.kinematics import InverseKinematics
 from vla_ros.policies.base import ask, Policy
 from vla_ros.robot import RobotSpec
 from vla_ros.safety.filter import SafetyFilter
-from vla_ros.safety.result import SafetyResult
-from vla_ros.safety.world import World
+from vla_ros.sim.dressing import Dressing
 from vla_ros.sim.hazards import Hazard, Sweep, sweep
-from vla_ros.sim.layout import SHAPES
-from vla_ros.sim.scene import HAZARD, TABLE
+from vla_ros.sim.perturbation import MOST, Perturbation
 from vla_ros.sim.tabletop import Tabletop
 from vla_ros.sim.tasks import Episode, SceneState
 from vla_ros.types import ActionChunk, Array, Frame, JointState, Observation
@@ -33,10 +33,9 @@ Point = tuple[float, float, float]  # [m]
 
 LATENCY = 0.06  # [s] from a picture to the arrival of its chunk, on a free machine (an assumption)
 HOLD = 0.3  # [s] that the predicate must hold without a break
-FAILURES = 3  # inferences in a row without a trajectory, then the policy is not asked again
-REST = 0.005  # [rad/s] of every joint: slower is at rest
 TRACE_TICKS = 8  # control ticks between two points of a traced path
 JUDGE_TICKS = 4  # control ticks between two looks at contacts, distances and the predicate
+FILM_TICKS = 20  # control ticks between two pictures of a film
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,8 @@ class Condition:
     told: Episode | None = None  # the sentence is its instruction
     start: Point | None = None  # (3,) [m] tool, turned as at home; None: home
     hazard: Hazard | None = None  # stands on the table; the filter knows it, the policy may see it
+    perturbation: Perturbation | None = None
+    latency: float | None = None  # [s] from an observation to its chunk; None: the rollout's own
 
 
 class _Pending(NamedTuple):
@@ -75,7 +76,10 @@ class Rollout:
         self.robot, self.policy, self.guard, self.latency = robot, policy, guard, latency
         self._urdf = robot.urdf_path
         self._plain = self._table = Tabletop(robot, self._urdf)
-        self._hazard: Hazard | None = None  # on the table now
+        self._dressing = Dressing(self._plain.world)
+        self._littered: Tabletop | None = None  # with room for the eggs of a perturbed layout
+        self._hindered: Tabletop | None = None  # with a hazard on it
+        self._hazard: Hazard | None = None  # that one
         self._decoy: Tabletop | None = None  # world of the pictures of another episode
         self._codec = Codec(robot, self._urdf, policy.spec)
         self._executor = Executor(self._codec, policy.offers)
@@ -86,74 +90,77 @@ class Rollout:
         condition: Condition = Condition(),
         trace: list[tuple[Array, Array]] | None = None,
         seams: Seams | None = None,
+        film: Callable[[Tabletop], None] | None = None,
     ) -> Outcome:
         """Play one episode to success or to its time limit; judged for its own target.
+
+        Each request of a sequence has a time limit of its own.
 
         Args:
             episode: What is asked.
             condition: What differs from it.
             trace: Gets arm joints (dof,) [rad] and the target's centre (3,) [m] along the way.
             seams: Watches the plan before the filter.
+            film: Called every FILM_TICKS with the table.
         """
-        self._set_up(condition.hazard)
-        around = World(0.0, condition.hazard.solids if condition.hazard else ())
+        perturbation = condition.perturbation
+        if perturbation is not None:
+            episode = perturbation.episode(episode)
+        self._table = self._chosen(condition)
+        self._dressing.wear(perturbation)
         table, world, spec = self._table, self._table.world, self._codec.policy
-        table.reset(episode, self._pose(condition.start))
-        told = condition.told or episode
-        if isinstance(self.policy, ScriptedPolicy):
-            self.policy.watch(condition.seen or told, self._view(condition.seen))
-        self.policy.reset(told.instruction, seed=episode.seed)
-        self.guard.reset(world.joint_state().position)
-        robot, dof = self.robot, self.robot.dof
-        grippers, accel = len(robot.grippers), robot.limits('acceleration')
-        plan = Plan(len(robot.joint_names), grippers, accel=accel)
+        table.reset(episode, self._pose(self._start(condition)))
+        request, told = episode, condition.told or episode
+        self._ask(told, condition)
+        obstacles = condition.hazard.solids if condition.hazard else ()
+        arm = Lockstep(self.robot, self.guard, world, obstacles)
+        plan, dof = arm.plan, self.robot.dof
         executor = self._executor
         executor.reset()
-        tally = _Tally(episode, told.instruction, table, condition.hazard)
-        reference = world.joint_state().position  # (n,) where the arm is commanded to be
+        tally = Tally(episode, told.instruction, table, condition.hazard)
+        limit = request.time_limit  # [s] when the present request has failed
         pending: _Pending | None = None  # an inference in flight
         asked_at = 0.0  # [s]
-        dt, tick, held_since = self.guard.config.period, 0, math.inf
-        timestep, steps = world.model.opt.timestep, 0
-        while world.time < episode.time_limit:
-            now = tick * dt
-            state = replace(world.joint_state(), stamp=now)
-            phi = plan.clock.phi
+        held_since = math.inf  # [s]
+        while world.time < limit:
+            now, state, phi = arm.now, arm.state(), plan.clock.phi
             due = executor.due(phi) or now >= asked_at + spec.patience
             if pending is None and due and tally.failures < FAILURES:
                 asked_at = now
-                pending = self._infer(state, told, condition.seen, phi, tally)
+                pending = self._infer(state, told, condition, phi, tally)
             if pending is not None and now >= pending.arrival:
                 sent = self._decode(pending, phi, tally)
-                begun = reference if tally.chunks else None
+                begun = arm.reference if tally.chunks else None
                 if sent is not None and plan.accept(sent.trajectory, now, begun).ok:
                     tally.chunks += 1
                     if seams is not None:
                         seams.joined(phi, sent.mismatch)
                 pending = None
-            result = self.guard.step(state, plan, around, now, dt)
+            result = arm.advance(state)
             if tally.chunks:  # before the first one the filter holds, as it should
-                tally.guarded(result, dt, plan.clock.phi >= plan.end)
+                tally.guarded(result, arm.period, plan.clock.phi >= plan.end)
             if seams is not None:
                 sample = plan.sample(plan.clock.phi)
                 seams.tick(plan.clock.phi, sample.position[:dof], sample.phase is Phase.ON)
-            assert result.command is not None, 'a filter that was reset always commands'
-            reference = result.command.positions[0]
-            executor.executed(plan.clock.phi + result.rate * dt, reference)
-            world.set_command(reference[:dof], reference[dof:], over=dt)
-            tick += 1
-            goal = round(tick * dt / timestep - 1e-9)  # physics steps need not divide a tick
-            world.step((goal - steps) * timestep)
-            steps = goal
+            executor.executed(plan.clock.phi + result.rate * arm.period, arm.reference)
             tally.watch()
-            if trace is not None and tick % TRACE_TICKS == 0:
+            if trace is not None and arm.ticks % TRACE_TICKS == 0:
                 joints = world.joint_state().position[:dof]
                 trace.append((joints, world.object_position(episode.target_shape)))
-            if tick % JUDGE_TICKS == 0:
+            if arm.ticks % JUDGE_TICKS == 0:
                 tally.judge()
                 held_since = min(held_since, world.time) if table.success() else math.inf
                 if world.time - held_since >= HOLD:
-                    return tally.outcome(True, world.time, spec.step)
+                    tally.finished += 1
+                    if request.then is None:
+                        return tally.outcome(True, world.time, spec.step)
+                    table.episode = request = told = request.then
+                    limit, held_since = world.time + request.time_limit, math.inf
+                    pending = None  # an answer to the sentence before
+                    executor.reset()
+                    self._ask(request, condition)
+            if film is not None and arm.ticks % FILM_TICKS == 0:
+                film(table)
         return tally.outcome(False, world.time, spec.step)
 
     def follow(self, executor: Executor, latency: float) -> None:
@@ -175,10 +182,9 @@ class Rollout:
 
     def close(self) -> None:
         """Free the renderers."""
-        self._set_up(None)
-        self._table.world.close()
-        if self._decoy is not None:
-            self._decoy.world.close()
+        for table in (self._plain, self._littered, self._hindered, self._decoy):
+            if table is not None:
+                table.world.close()
 
     def _pose(self, tool: Point | None) -> Array | None:
         if tool is None:
@@ -193,23 +199,53 @@ class Rollout:
             raise SimulationError(f'the arm does not reach the start {tool} m.')
         return found.q
 
-    def _set_up(self, hazard: Hazard | None) -> None:
-        """Use the table with this hazard on it, or the one without."""
-        if hazard is self._hazard:
-            return
-        if self._hazard is not None:
-            self._table.world.close()
-        self._hazard, self._table = hazard, self._plain
-        if hazard is not None:
-            self._table = Tabletop(self.robot, self._urdf, hazard.solids)
+    def _start(self, condition: Condition) -> Point | None:
+        if condition.perturbation is None or condition.start is not None:
+            return condition.start
+        tool = self._codec.hand.kinematics.fk(np.array(self.robot.home))[1]
+        moved = condition.perturbation.start(tool)
+        if moved is tool:
+            return None  # home as it stands in the robot file, not as it comes out of a solver
+        return float(moved[0]), float(moved[1]), float(moved[2])
+
+    def _chosen(self, condition: Condition) -> Tabletop:
+        """Return the table with this hazard on it, the one for eggs, or the plain one."""
+        if condition.hazard is not self._hazard:
+            if self._hindered is not None:
+                self._hindered.world.close()
+            self._hazard, self._hindered = condition.hazard, None
+            if condition.hazard is not None:
+                self._hindered = Tabletop(self.robot, self._urdf, condition.hazard.solids)
+        if self._hindered is not None:
+            return self._hindered
+        if condition.perturbation is None or condition.perturbation.axis != 'layout':
+            return self._plain
+        if self._littered is None:
+            self._littered = Tabletop(self.robot, self._urdf, eggs=MOST)
+        return self._littered
+
+    def _ask(self, told: Episode, condition: Condition) -> None:
+        """Tell the policy its sentence, and the expert where to look."""
+        if isinstance(self.policy, ScriptedPolicy):
+            self.policy.watch(condition.seen or told, self._view(condition.seen))
+        self.policy.reset(told.instruction, seed=told.seed)
+        # As the policy node does; else an episode would depend on those played before it.
+        self._executor.delay.reset()
+        self._executor.expect(self._latency(condition))
+
+    def _latency(self, condition: Condition) -> float:
+        return self.latency if condition.latency is None else condition.latency
 
     def _infer(
-        self, state: JointState, told: Episode, seen: Episode | None, phi: float, tally: _Tally
+        self, state: JointState, told: Episode, condition: Condition, phi: float, tally: Tally
     ) -> _Pending:
-        frames = {
-            image.camera: Frame(state.stamp, self._picture(image.camera, image.size, seen))
-            for image in self.policy.spec.images
-        }
+        frames = {}
+        for index, image in enumerate(self.policy.spec.images):
+            picture = self._picture(image.camera, image.size, condition.seen)
+            if condition.perturbation is not None:
+                count = round(state.stamp / self.guard.config.period) * MOST + index
+                picture = condition.perturbation.picture(picture, count)
+            frames[image.camera] = Frame(state.stamp, picture)
         seen_now = Observation(state.stamp, frames, state, told.instruction)
         answers: list[ActionChunk] = []
         try:
@@ -217,9 +253,9 @@ class Rollout:
             answers = ask(self.policy, seen_now, self._executor.samples, prefix)
         except PolicyError as error:
             tally.failed(error)
-        return _Pending(state.stamp + self.latency, answers, state, phi)
+        return _Pending(state.stamp + self._latency(condition), answers, state, phi)
 
-    def _decode(self, pending: _Pending, phi: float, tally: _Tally) -> Sent | None:
+    def _decode(self, pending: _Pending, phi: float, tally: Tally) -> Sent | None:
         if not pending.answers:
             return None
         try:
@@ -248,94 +284,3 @@ class Rollout:
         still = decoy.state()
         decoy.world.close()
         return lambda: replace(self._table.state(), objects=still.objects, plate=still.plate)
-
-
-class _Tally:
-    """Counts what an episode shows."""
-
-    def __init__(
-        self, episode: Episode, instruction: str, table: Tabletop, hazard: Hazard | None
-    ) -> None:
-        self.episode, self.instruction = episode, instruction
-        self._table, self._hazard = table, hazard
-        self._place = table.world.link_pose(HAZARD)[1] if hazard else np.zeros(3)
-        self._touched, self._moved, self._gap = False, 0.0, math.inf
-        self._resting, self._deadlock = 0.0, False  # [s] held at rest by now
-        self._stalled = 0.0  # [s] at the end of the plan, waiting for the next chunk
-        self.chunks = 0
-        self.error = ''  # the last one
-        self.failures = 0  # inferences in a row that gave no trajectory
-        self._first: str | None = None
-        self._collision = False
-        self._ticks = [0, 0, 0]  # all, S1, S2 and above
-        self._level = 0
-        self._barrier = math.inf
-
-    def failed(self, error: PolicyError) -> None:
-        self.error, self.failures = str(error), self.failures + 1
-
-    def guarded(self, result: SafetyResult, dt: float, over: bool) -> None:
-        level = int(result.level)
-        # Once the policy has been given up, nothing is waited for.
-        self._stalled += dt if over and self.failures < FAILURES else 0.0
-        still = level > 0 and float(np.abs(result.filtered_velocity).max()) < REST
-        self._resting = self._resting + dt if still else 0.0
-        self._deadlock |= self._resting > DEADLOCK
-        self._ticks[0] += 1
-        self._ticks[1] += level == 1
-        self._ticks[2] += level >= 2
-        self._level = max(self._level, level)
-        self._barrier = min(self._barrier, result.min_barrier)
-
-    def watch(self) -> None:
-        """Look for contact with the hazard; a target counts while the arm touches it too."""
-        if self._hazard is None:
-            return
-        world, target = self._table.world, self.episode.target_shape
-        for body, gap in world.gaps(HAZARD).items():
-            if body == TABLE or (body in world.objects and body != target):
-                continue
-            if body != target:
-                self._gap = min(self._gap, gap)
-            if gap <= 0.0:
-                self._touched |= body != target or bool(
-                    world.touches(target) - {*world.objects, TABLE, HAZARD}
-                )
-        moved = float(np.linalg.norm(world.link_pose(HAZARD)[1] - self._place))
-        self._moved = max(self._moved, moved)
-
-    def judge(self) -> None:
-        table = self._table
-        if self._first is None:
-            distances = table.surface_distances()
-            if distances.min() <= NEAR:
-                self._first = SHAPES[int(distances.argmin())]
-        if not self._collision:
-            objects = table.world.objects
-            self._collision = bool(table.world.touches(TABLE) - set(objects))
-
-    def outcome(self, success: bool, seconds: float, step: float) -> Outcome:
-        return Outcome(
-            task=self.episode.task,
-            instruction=self.instruction,
-            seed=self.episode.seed,
-            success=success,
-            seconds=seconds,
-            steps=math.ceil(seconds / step),
-            chunks=self.chunks,
-            first_object=self._first,
-            named_object=self.episode.target_shape,
-            collision=self._collision,
-            control_ticks=self._ticks[0],
-            filtered_ticks=self._ticks[1],
-            braked_ticks=self._ticks[2],
-            max_safety_level=self._level,
-            min_barrier=self._barrier,
-            hazard=self._hazard.kind if self._hazard else 'none',
-            contact=self._touched,
-            displaced=self._moved,
-            min_distance=self._gap if math.isfinite(self._gap) else None,
-            deadlock=self._deadlock,
-            stall_seconds=self._stalled,
-            error=self.error if self.failures >= FAILURES else '',
-        )

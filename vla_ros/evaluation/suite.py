@@ -1,16 +1,33 @@
-"""A suite: which tasks are evaluated and which seeds belong to evaluation."""
+"""A suite: which tasks are evaluated, under what, and which seeds belong to evaluation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from vla_ros import config, paths
 from vla_ros.errors import ConfigError, UnknownNameError
-from vla_ros.sim.tasks import Episode, phrase, sample_episode, TASKS
+from vla_ros.sim.hazards import KINDS
+from vla_ros.sim.perturbation import AXES, MOST
+from vla_ros.sim.tasks import Episode, phrase, sample_episode, sample_sequence, TASKS
 
 MOST_EPISODES = 100_000  # of one evaluation seed, so that two seeds never share an episode
+NONE = 'none'  # what differs from the plain episode, where nothing does
+LATENCY = 'latency'
+
+
+class Trial(NamedTuple):
+    """Under what an episode is played; a suite's first one is the reference of the others."""
+
+    axis: str  # NONE, LATENCY, a word of AXES or KINDS, or a control
+    level: float = 0.0  # severity, or [s] of latency
+
+    def __str__(self) -> str:
+        if self.axis == LATENCY:
+            return f'{LATENCY} {1e3 * self.level:.0f} ms'
+        return f'{self.axis} {self.level:.0f}' if self.axis in AXES else self.axis
 
 
 @dataclass(frozen=True)
@@ -20,13 +37,46 @@ class Suite:
     name: str
     tasks: tuple[str, ...]
     first_seed: int  # demonstrations use seeds below this one only
+    sequences: tuple[tuple[str, ...], ...] = ()  # requests of one episode, one after another
+    perturbations: tuple[str, ...] = ()  # words of AXES
+    severities: tuple[int, ...] = ()  # of each perturbation, 1 to MOST
+    latencies: tuple[float, ...] = ()  # [s] from a picture to the arrival of its chunk
+    hazards: tuple[str, ...] = ()  # words of KINDS
 
     def __post_init__(self) -> None:
+        where = f'suite {self.name}'
         if not self.tasks:
-            raise ConfigError(f'suite {self.name} has no tasks, expected some of {sorted(TASKS)}.')
-        for task in self.tasks:
-            if task not in TASKS:
-                raise UnknownNameError('task', task, TASKS, f'suite {self.name}')
+            raise ConfigError(f'{where} has no tasks, expected some of {sorted(TASKS)}.')
+        for noun, words, known in (
+            ('task', (*self.tasks, *sum(self.sequences, ())), TASKS),
+            ('axis of perturbation', self.perturbations, AXES),
+            ('hazard', self.hazards, KINDS),
+        ):
+            for word in words:
+                if word not in known:
+                    raise UnknownNameError(noun, word, known, where)
+        if bool(self.perturbations) != bool(self.severities):
+            raise ConfigError(f'{where} has perturbations or severities alone, expected both.')
+        if any(not 1 <= severity <= MOST for severity in self.severities):
+            raise ConfigError(f'{where} has severities {self.severities}, expected 1 to {MOST}.')
+        if any(not 0.0 <= seconds <= 5.0 for seconds in self.latencies):
+            raise ConfigError(f'{where} has latencies {self.latencies}, expected 0 to 5 s.')
+        kinds = (self.sequences, self.perturbations, self.latencies, self.hazards)
+        if sum(map(bool, kinds)) > 1:
+            raise ConfigError(
+                f'{where} mixes sequences, perturbations, latencies or hazards, expected one of '
+                'them; write a file for each.'
+            )
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Everything under which each episode is played, the reference first."""
+        if self.hazards:
+            return tuple(Trial(kind) for kind in self.hazards)
+        if self.latencies:
+            return tuple(Trial(LATENCY, seconds) for seconds in self.latencies)
+        perturbed = [Trial(a, float(s)) for a in self.perturbations for s in self.severities]
+        return (Trial(NONE), *perturbed)
 
     def episode(self, task: str, seed: int) -> Episode:
         """Return one episode of a task of the suite, by the seed that the simulator takes."""
@@ -41,7 +91,12 @@ class Suite:
                 f'{count} episodes with seed {seed}: expected 1 to {MOST_EPISODES} and 0 or more.'
             )
         first = self.first_seed + seed * MOST_EPISODES
-        return [sample_episode(self.tasks[i % len(self.tasks)], first + i) for i in range(count)]
+        turns = self.sequences or tuple((task,) for task in self.tasks)
+        return [_sample(turns[i % len(turns)], first + i) for i in range(count)]
+
+
+def _sample(tasks: tuple[str, ...], seed: int) -> Episode:
+    return sample_episode(tasks[0], seed) if len(tasks) == 1 else sample_sequence(tasks, seed)
 
 
 def load_suite(name: str) -> Suite:

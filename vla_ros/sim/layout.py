@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +37,7 @@ class Layout:
 
     objects: tuple[SceneObject, ...]  # in the order of SHAPES
     plate: tuple[float, float]  # [m] centre
+    eggs: tuple[tuple[float, float, float], ...] = ()  # [m], [rad] x, y, yaw of what nobody names
 
 
 def sample_layout(rng: np.random.Generator) -> Layout:
@@ -56,6 +57,19 @@ def sample_layout(rng: np.random.Generator) -> Layout:
             )
             return Layout(objects, (float(centres[-1, 0]), float(centres[-1, 1])))
     raise SimulationError('no layout keeps the spacing: enlarge AREA or lower SPACING.')
+
+
+def scattered(layout: Layout, distance: float) -> Layout:
+    """Return a layout with every centre `distance` [m] farther from the middle of AREA."""
+    middle = AREA.mean(axis=1)
+
+    def moved(centre: tuple[float, float]) -> tuple[float, float]:
+        away = np.array(centre) - middle
+        x, y = centre + distance * away / max(float(np.linalg.norm(away)), 1e-9)
+        return float(x), float(y)
+
+    objects = tuple(replace(o, position=moved(o.position)) for o in layout.objects)
+    return replace(layout, objects=objects, plate=moved(layout.plate))
 
 
 def push_is_clear(layout: Layout, target: int, direction: Array) -> bool:

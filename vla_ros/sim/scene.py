@@ -15,6 +15,7 @@ from vla_ros.types import Array
 
 TIMESTEP = 0.0025  # [s] half a control tick: a tick that is not whole steps shakes the arm
 TABLE = 'table'  # body name; its top is z = 0
+TABLE_TOP, FLOOR = 'table_top', 'floor'  # geometry names of what is seen
 HAZARD = 'hazard'  # body name of what stands in the way, if anything does
 SEEN_FROM = 0.05  # [m] distance from which on contacts with the hazard are listed
 COLOURS: dict[str, tuple[float, float, float]] = {  # RGB, 0 to 1
@@ -31,6 +32,7 @@ SHAPES = {  # shape -> MuJoCo geometry and its half sizes [m]
     'cylinder': (mujoco.mjtGeom.mjGEOM_CYLINDER, (0.022, 0.025)),
     'ball': (mujoco.mjtGeom.mjGEOM_SPHERE, (0.023,)),
     'plate': (mujoco.mjtGeom.mjGEOM_CYLINDER, (0.060, 0.003)),
+    'egg': (mujoco.mjtGeom.mjGEOM_ELLIPSOID, (0.032, 0.020, 0.020)),
 }
 _MASS = 0.06  # [kg] of each object that can be moved
 _DENSITY = 400.0  # [kg/m^3] of a hazard: 0.2 to 1 kg
@@ -175,7 +177,7 @@ def _surroundings(spec: mujoco.MjSpec) -> None:
     )  # fmt: skip
     box = mujoco.mjtGeom.mjGEOM_BOX
     world.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_PLANE, size=(4.0, 4.0, 0.1), pos=(0.0, 0.0, _FLOOR),
+        name=FLOOR, type=mujoco.mjtGeom.mjGEOM_PLANE, size=(4.0, 4.0, 0.1), pos=(0.0, 0.0, _FLOOR),
         rgba=(0.42, 0.44, 0.47, 1.0), contype=0, conaffinity=0,
     )  # fmt: skip
     table = spec.worldbody.add_body(name=TABLE, pos=(_TABLE_CENTRE, 0.0, 0.0))
@@ -184,7 +186,7 @@ def _surroundings(spec: mujoco.MjSpec) -> None:
         contype=0, conaffinity=_ROBOT_BIT | _OBJECT_BIT, friction=(0.6, 0.01, 0.0015), group=3,
     )  # fmt: skip
     table.add_geom(
-        name='table_top', type=box, size=_TABLE_HALF, pos=(0.0, 0.0, -_TABLE_HALF[2]),
+        name=TABLE_TOP, type=box, size=_TABLE_HALF, pos=(0.0, 0.0, -_TABLE_HALF[2]),
         rgba=(0.725, 0.6625, 0.57, 1.0), contype=0, conaffinity=0,
     )  # fmt: skip
     for x in (-1, 1):
@@ -207,7 +209,7 @@ def _add_object(spec: mujoco.MjSpec, item: ObjectSpec) -> None:
     body.add_geom(
         name=item.name, type=kind, size=(*half, 0.0, 0.0)[:3], mass=_MASS,
         rgba=(*COLOURS[item.colour], 1.0), friction=(0.7, 0.01, 0.0015),
-        condim=6 if item.shape == 'ball' else 4,
+        condim=6 if item.shape in ('ball', 'egg') else 4,
         contype=_OBJECT_BIT * (not fixed), conaffinity=_ROBOT_BIT | _OBJECT_BIT,
     )  # fmt: skip
 

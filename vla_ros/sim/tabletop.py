@@ -10,27 +10,33 @@ from numpy.typing import ArrayLike
 from vla_ros.obstacle import Obstacle
 from vla_ros.robot import RobotSpec
 from vla_ros.sim.layout import SHAPES
+from vla_ros.sim.scene import ObjectSpec, TABLETOP
 from vla_ros.sim.tasks import Episode, SceneState, succeeded, surface_distance
 from vla_ros.sim.world import World
 from vla_ros.types import Array, Image
 
 PLATE = 'plate'
 PLATE_COLOUR = 'white'
+EGG_COLOURS = ('purple', 'orange')  # which no object has
 
 
 class Tabletop:
     """One world that plays any tabletop episode, one after another."""
 
-    def __init__(self, robot: RobotSpec, urdf: Path, hazard: tuple[Obstacle, ...] = ()) -> None:
+    def __init__(
+        self, robot: RobotSpec, urdf: Path, hazard: tuple[Obstacle, ...] = (), eggs: int = 0
+    ) -> None:
         """Compile the world.
 
         Args:
             robot: The arm.
             urdf: Its description.
             hazard: Solids of one body that stands in the way; empty for none.
+            eggs: How many a layout may have.
         """
         self.robot = robot
-        self.world = World(robot, urdf, hazard=hazard)
+        clutter = [ObjectSpec(f'egg{k}', 'egg', EGG_COLOURS[k % 2]) for k in range(eggs)]
+        self.world = World(robot, urdf, (*TABLETOP, *clutter), hazard)
         self.episode: Episode | None = None
 
     def reset(self, episode: Episode, arm: Array | None = None, gripper: ArrayLike | None = None):
@@ -45,6 +51,7 @@ class Tabletop:
         layout = episode.layout
         poses = {o.shape: (*o.position, o.yaw) for o in layout.objects}
         poses[PLATE] = (*layout.plate, 0.0)
+        poses |= {f'egg{k}': pose for k, pose in enumerate(layout.eggs)}
         colours = {o.shape: o.colour for o in layout.objects} | {PLATE: PLATE_COLOUR}
         self.world.reset(arm, gripper, poses, colours)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vla_ros.errors import UnknownNameError
+from vla_ros.errors import SimulationError, UnknownNameError
 from vla_ros.sim.layout import (
     HALF_WIDTH,
     Layout,
@@ -90,6 +90,12 @@ class Episode:
     instruction: str
     direction: tuple[float, float]  # of a push, base frame; zeros otherwise
     seed: int
+    then: Episode | None = None  # what is asked next, over the same scene, once this is done
+
+    @property
+    def requests(self) -> tuple[Episode, ...]:
+        """This request and those after it."""
+        return (self, *(self.then.requests if self.then is not None else ()))
 
     @property
     def time_limit(self) -> float:
@@ -119,6 +125,42 @@ def sample_episode(task: str, seed: int) -> Episode:
         if task != 'push' or push_is_clear(layout, target, np.array(direction)):
             break
     return Episode(task, layout, target, phrase(task, layout, target, word, rng), direction, seed)
+
+
+def sample_sequence(tasks: tuple[str, ...], seed: int) -> Episode:
+    """Draw an episode whose requests follow each other, the same one every time.
+
+    What was picked up stays the target; any other request is about an object that was not yet
+    touched. A push must be clear of all other things where they lie at the beginning.
+
+    Raises:
+        UnknownNameError: There is no such task.
+        SimulationError: A sequence has more requests than the table has objects for.
+    """
+    for attempt in range(1000):
+        rng = np.random.default_rng([seed, len(TASKS), attempt])
+        first = sample_episode(tasks[0], int(rng.integers(2**31)))
+        requests = [replace(first, seed=seed)]
+        for task in tasks[1:]:
+            before = requests[-1]
+            free = sorted({0, 1, 2} - {request.target for request in requests})
+            if before.task != 'pick' and not free:
+                break
+            target = before.target if before.task == 'pick' else int(rng.choice(free))
+            word = str(rng.choice(sorted(DIRECTIONS)))
+            direction = DIRECTIONS[word] if task == 'push' else (0.0, 0.0)
+            if task == 'push' and not push_is_clear(first.layout, target, np.array(direction)):
+                break
+            text = phrase(task, first.layout, target, word, rng)
+            requests.append(Episode(task, first.layout, target, text, direction, seed))
+        if len(requests) == len(tasks):
+            episode = requests.pop()
+            while requests:
+                episode = replace(requests.pop(), then=episode)
+            return episode
+    raise SimulationError(
+        f'no scene fits the requests {", ".join(tasks)}: expected fewer of them.'
+    )
 
 
 def phrase(task: str, layout: Layout, target: int, word: str, rng: np.random.Generator) -> str:

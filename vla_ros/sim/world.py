@@ -208,9 +208,9 @@ class World:
 
     def touches(self, name: str) -> frozenset[str]:
         """Return the names of the bodies that touch a body."""
-        self._body(name)
-        pairs = [(c.first, c.second) for c in self.contacts()]
-        return frozenset(b if a == name else a for a, b in pairs if name in (a, b))
+        pairs = self.model.geom_bodyid[self.data.contact.geom]  # (contacts, 2)
+        near = pairs[(pairs == self._body(name)).any(axis=1)].ravel()
+        return frozenset(self.model.body(index).name for index in set(near.tolist())) - {name}
 
     def gaps(self, name: str) -> dict[str, float]:
         """Return the distance [m] from a body to each that MuJoCo lists as near it.

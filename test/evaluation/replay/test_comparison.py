@@ -76,9 +76,7 @@ def test_errors_are_those_of_numpy_and_end_with_the_recording(track):
 
 def test_a_perfect_prediction_has_no_error_and_no_sign_of_damage(track):
     both = pairs(track, predict())
-    kinematics = Kinematics(
-        ROBOT.urdf_path, ROBOT.arm_joints, ROBOT.tool_frame
-    )
+    kinematics = Kinematics(ROBOT.urdf_path, ROBOT.arm_joints, ROBOT.tool_frame)
     tool = tool_errors(both, kinematics)
     assert errors(both, NAMES)['action_mae'] < 1e-5
     assert tool['tool_mm'] < 0.01 and tool['tool_deg'] < 0.01
@@ -93,9 +91,7 @@ def test_a_tool_that_is_off_by_a_joint_turn_is_off_by_its_lever(track):
     def change(positions, seen):
         return positions + 0.1 * (np.arange(8) == 0)
 
-    kinematics = Kinematics(
-        ROBOT.urdf_path, ROBOT.arm_joints, ROBOT.tool_frame
-    )
+    kinematics = Kinematics(ROBOT.urdf_path, ROBOT.arm_joints, ROBOT.tool_frame)
     both = pairs(track, predict(change))
     known = ~np.isnan(both.error).any(axis=-1)
     radii = [np.hypot(*kinematics.fk(q[:-1])[1][:2]) for q in both.executed[known]]

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from vla_ros.evaluation.page import all_figures, html_page, table
 from vla_ros.evaluation.replay.runs import Run
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .25rem .8rem }
-th { text-align: left; border-bottom: 2px solid #999 } td { border-bottom: 1px solid #ddd }
-td.number { text-align: right; font-variant-numeric: tabular-nums }
-.passed { color: #1b7f3b } .failed { color: #b33a3a; font-weight: 600 } .quiet { color: #888 }
-figure { margin: 1.5rem 0 } figcaption { font-weight: 600 } img { max-width: 100% }
-"""
 
 # Column -> figure, factor and digits: what the tables show of a run.
 COLUMNS: dict[str, tuple[str, float, int]] = {
@@ -55,17 +46,12 @@ def page(runs: Sequence[Run]) -> str:
     """Return a page of HTML with everything in it; it loads nothing."""
     failed = sum(not run.passed for run in runs)
     word = 'all passed' if not failed else f'{failed} of {len(runs)} failed'
-    head = ''.join(f'<th>{escape(name)}</th>' for name in ('replay', *COLUMNS, 'verdict'))
+    rows = [_row(number, run) for number, run in enumerate(runs)]
     parts = [
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Replay</title>',
-        f'<style>{STYLE}</style></head><body><h1>Replay: {word}</h1>',
-        f'<table><tr>{head}</tr>',
-        *(_row(number, run) for number, run in enumerate(runs)),
-        '</table>',
+        table(('replay', *COLUMNS, 'verdict'), rows),
         *(_section(number, run) for number, run in enumerate(runs)),
-        '</body></html>',
     ]
-    return '\n'.join(parts)
+    return html_page('Replay', f'Replay: {word}', parts)
 
 
 def _row(number: int, run: Run) -> str:
@@ -96,7 +82,7 @@ def _section(number: int, run: Run) -> str:
         f'<h2 id="run{number}">{escape(run.name)}</h2>'
         f'<table><tr><th>limit</th><th>figure</th><th>found</th><th></th></tr>{verdicts}</table>'
         f'{"<ul>" + notes + "</ul>" if notes else ""}{_reasons(run)}{pictures}'
-        f'<details><summary>All figures</summary>{_figures(run)}</details>'
+        f'{all_figures(run.figures)}'
     )
 
 
@@ -109,21 +95,6 @@ def _reasons(run: Run) -> str:
         for reason, share in reasons.items()
     )
     return f'<table><tr><th>intervention</th><th>of ticks</th></tr>{rows}</table>'
-
-
-def _figures(run: Run) -> str:
-    rows = ''.join(
-        f'<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>'
-        for key, value in _flat('', run.figures)
-    )
-    return f'<table>{rows}</table>'
-
-
-def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        return [row for k, v in value.items() for row in _flat(f'{prefix}{k}.', v)]
-    text = f'{value:.6g}' if isinstance(value, float) else str(value)
-    return [(prefix.rstrip('.'), text)]
 
 
 def junit(runs: Sequence[Run]) -> str:
@@ -147,9 +118,3 @@ def junit(runs: Sequence[Run]) -> str:
                 ElementTree.SubElement(case, 'failure', message=text)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding='unicode', xml_declaration=True) + '\n'
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file and the folders that it needs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding='utf-8')

@@ -1,0 +1,63 @@
+"""A simulated arm behind its safety filter, one control tick at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vla_ros.actions import Plan
+from vla_ros.obstacle import Obstacle
+from vla_ros.robot import RobotSpec
+from vla_ros.safety.filter import SafetyFilter
+from vla_ros.safety.result import SafetyResult
+from vla_ros.safety.world import World as Around
+from vla_ros.sim.world import World
+from vla_ros.types import JointState
+
+
+class Lockstep:
+    """Filter and physics take turns: what the filter commands, the arm follows for a tick."""
+
+    def __init__(
+        self, robot: RobotSpec, guard: SafetyFilter, world: World, obstacles: tuple[Obstacle, ...]
+    ) -> None:
+        """Begin where a world was reset to, without a plan.
+
+        Args:
+            robot: The arm.
+            guard: That every command passes; begins anew.
+            world: At time 0.
+            obstacles: That the filter knows of.
+        """
+        self._dof = robot.dof
+        self._guard, self._world, self._around = guard, world, Around(0.0, obstacles)
+        accel = robot.limits('acceleration')
+        self.plan = Plan(len(robot.joint_names), len(robot.grippers), accel=accel)
+        self.reference = world.joint_state().position  # (n,) where the arm is commanded to be
+        self.ticks = 0
+        self.period = guard.config.period  # [s] of a tick
+        self._steps = 0  # of the physics
+        guard.reset(self.reference)
+
+    @property
+    def now(self) -> float:
+        """Time of the tick that comes next [s]."""
+        return self.ticks * self.period
+
+    def state(self) -> JointState:
+        """Return the measured joints, stamped with the tick that comes next."""
+        return replace(self._world.joint_state(), stamp=self.now)
+
+    def advance(self, state: JointState) -> SafetyResult:
+        """Let the filter command and the arm follow, for one tick."""
+        result = self._guard.step(state, self.plan, self._around, self.now, self.period)
+        assert result.command is not None, 'a filter that was reset always commands'
+        self.reference = result.command.positions[0]
+        self._world.set_command(
+            self.reference[: self._dof], self.reference[self._dof :], over=self.period
+        )
+        self.ticks += 1
+        timestep = self._world.model.opt.timestep
+        goal = round(self.now / timestep - 1e-9)  # physics steps need not divide a tick
+        self._world.step((goal - self._steps) * timestep)
+        self._steps = goal
+        return result
