@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from vla_ros.actions.schedules import prefix_weights
+from vla_ros.models.block import Block
 from vla_ros.models.guidance import PrefixGuidance, TrainedPrefix
-from vla_ros.models.pi05 import Pi05, Pi05Config, Pi05Velocity
+from vla_ros.models.pi05 import Pi05, Pi05Config, Pi05Engine, Pi05Expert
 from vla_ros.models.pi_weights import gemma_config, paligemma_config, standard_names
 from vla_ros.models.sampler import sample
+from vla_ros.models.velocity import Encoded
 from vla_ros.policies.loading import load
 
 T, A = SIZES.horizon, SIZES.dimensions
@@ -52,8 +54,8 @@ def model() -> Pi05:
 
 
 @pytest.fixture(scope='module')
-def flow(model) -> Pi05Velocity:
-    return Pi05Velocity(model, pixel_values=pictures(), words=torch.tensor([WORDS]), steps=T)
+def flow(model) -> Encoded:
+    return Pi05Engine(model, T).encode(pictures(), torch.tensor(WORDS))
 
 
 @pytest.fixture(scope='module')
@@ -80,6 +82,16 @@ def test_each_step_may_have_its_own_time(flow, before):
     assert torch.equal(flow(x, one), flow(x, each))
 
 
+@pytest.mark.parametrize('padding', [1, 9])
+def test_padded_words_are_seen_by_nobody(model, flow, padding):
+    words = torch.tensor(WORDS + [77] * padding)
+    bucket = Pi05Engine(model, T).encode(pictures(), words, length=torch.tensor(len(WORDS)))
+    found, want = (sample(f, noise(2), 5) for f in (bucket, flow))
+    torch.testing.assert_close(found, want, rtol=0.0, atol=1e-5)
+    told = Pi05Engine(model, T).encode(pictures(), words)
+    assert (sample(told, noise(2), 5) - want).abs().max() > 1e-4  # they would matter
+
+
 def test_samples_of_a_batch_may_have_their_own_times(flow):
     x, times = noise(2), torch.tensor([0.3, 0.9])
     together = flow(x, times)
@@ -88,12 +100,8 @@ def test_samples_of_a_batch_may_have_their_own_times(flow):
 
 
 def test_the_gradient_is_that_of_finite_differences():
-    flow = Pi05Velocity(
-        build(torch.float64),
-        pixel_values=pictures().double(),
-        words=torch.tensor([WORDS]),
-        steps=T,
-    )
+    engine = Pi05Engine(build(torch.float64), T)
+    flow = engine.encode(pictures().double(), torch.tensor(WORDS))
     x, t = noise().double(), 0.6
     time = torch.tensor([t], dtype=torch.float64)
     rows = torch.tensor(prefix_weights(T, 2, 4, 'exp'))
@@ -116,20 +124,14 @@ def test_the_gradient_is_that_of_finite_differences():
 
 
 @pytest.mark.parametrize('guide', ['free', 'identity', 'exact', 'trained'])
-def test_the_prefix_is_encoded_once_and_a_time_once(guide):
-    model = build()
-    counts = {'vision': 0, 'language': 0, 'norms': 0, 'times': 0}
-
-    def count(name):
-        def hook(*_):
-            counts[name] += 1
-
-        return hook
-
-    model.vlm.vision_tower.register_forward_hook(count('vision'))
-    model.vlm.language_model.norm.register_forward_hook(count('language'))
-    model.expert.norm.dense.register_forward_hook(count('norms'))
-    model.time_mlp_in.register_forward_hook(count('times'))
+def test_the_prefix_is_encoded_once_and_a_time_once(guide, monkeypatch):
+    blocks, times = [], []
+    plain, embedded = Block.__call__, Pi05Expert.embedded
+    monkeypatch.setattr(
+        Block, '__call__', lambda b, x, *rest: (blocks.append(len(x)), plain(b, x, *rest))[1]
+    )
+    monkeypatch.setattr(Pi05Expert, 'embedded', lambda e, t: (times.append(t), embedded(e, t))[1])
+    engine = Pi05Engine(build(), T)
     known = 0.5 * noise(seed=2)[0, :2]
     rows = torch.tensor(prefix_weights(T, 1, 2, 'exp'), dtype=torch.float32)
     guides = {
@@ -139,13 +141,14 @@ def test_the_prefix_is_encoded_once_and_a_time_once(guide):
         'trained': TrainedPrefix(known),
     }
     for _ in range(2):
-        flow = Pi05Velocity(model, pixel_values=pictures(), words=torch.tensor([WORDS]), steps=T)
+        flow = engine.encode(pictures(), torch.tensor(WORDS))
         found = sample(flow, noise(2), 5, guides[guide])
     assert torch.isfinite(found).all()
-    times = 5 + (guide == 'trained')  # t = 0 of the prefix
-    assert counts == {'vision': 2, 'language': 2, 'norms': times, 'times': times}
-    layers = flow._prefix.layers
-    assert not any(layer.keys.requires_grad or layer.values.requires_grad for layer in layers)
+    prefix = [2 * 4 + len(WORDS)] * (SIZES.layers - 1)
+    assert blocks == 2 * (prefix + [2 * T] * SIZES.layers * 5)
+    assert len(times) == 5 + (guide == 'trained')  # t = 0 of the prefix
+    rooms = [part for rooms in flow._rooms.values() for room in rooms for part in room]
+    assert not any(part.requires_grad for part in rooms)
 
 
 def test_a_trained_prefix_comes_back_and_acts_on_the_rest(flow):

@@ -9,10 +9,13 @@ import smolvla_layout as layout
 import smolvla_reference as reference
 import torch
 from transformers import SmolVLMConfig
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from vla_ros.models.block import Block
 from vla_ros.models.sampler import sample
-from vla_ros.models.smolvla import renamed, SmolVLA, SmolVLAConfig, SmolVLAVelocity, UNUSED, VLMS
+from vla_ros.models.smolvla import renamed, SmolVLA, SmolVLAConfig, UNUSED, VLMS
+from vla_ros.models.smolvla_engine import SmolVLAEngine
+from vla_ros.models.tower import Tower
+from vla_ros.models.velocity import Encoded
 
 T, SIZES = 7, layout.TINY
 WORDS = [5, 17, 3, 60, 9]
@@ -42,7 +45,7 @@ def inputs(seed: int = 0, cameras: int = 2) -> dict[str, torch.Tensor]:
     rng = torch.Generator().manual_seed(seed)
     return {
         'pixels': 2.0 * torch.rand(cameras, 3, 32, 32, generator=rng) - 1.0,
-        'tokens': torch.tensor(WORDS),
+        'words': torch.tensor(WORDS),
         'state': torch.randn(SIZES['state'], generator=rng),
     }
 
@@ -58,8 +61,8 @@ def model() -> SmolVLA:
 
 
 @pytest.fixture(scope='module')
-def flow(model) -> SmolVLAVelocity:
-    return SmolVLAVelocity(model, **inputs())
+def flow(model) -> Encoded:
+    return SmolVLAEngine(model).encode(**inputs())
 
 
 @pytest.mark.parametrize('seed, cameras, steps', [(0, 2, 10), (1, 1, 3), (2, 3, 1)])
@@ -69,7 +72,7 @@ def test_chunks_are_those_of_the_reference(seed, cameras, steps):
     expected = reference.chunk(
         weights, SIZES, given['pixels'], WORDS, given['state'], noise(seed=seed)[0], steps
     )
-    found = sample(SmolVLAVelocity(load(weights), **given), noise(seed=seed), steps)
+    found = sample(SmolVLAEngine(load(weights)).encode(**given), noise(seed=seed), steps)
     assert (noise(seed=seed)[0] - expected).abs().max() > 0.5  # the flow moves what it is given
     torch.testing.assert_close(found[0].double(), expected, rtol=0.0, atol=5e-6)
 
@@ -115,32 +118,50 @@ def test_what_is_called_unused_is_unused(flow):
     weights = layout.weights(SIZES)
     changed = {name: v + 1.0 if name in UNUSED else v for name, v in weights.items()}
     assert torch.equal(
-        SmolVLAVelocity(load(changed), **inputs())(noise(), torch.tensor([0.5])),
+        SmolVLAEngine(load(changed)).encode(**inputs())(noise(), torch.tensor([0.5])),
         flow(noise(), torch.tensor([0.5])),
     )
 
 
-def test_what_is_constant_is_computed_once(model):
+def test_what_is_constant_is_computed_once(model, monkeypatch):
+    rows: list[int] = []
+    plain = Block.__call__
+    monkeypatch.setattr(
+        Block, '__call__', lambda b, x, *rest: (rows.append(len(x)), plain(b, x, *rest))[1]
+    )
     calls: list[str] = []
+    layers = model.lm_expert['layers']
     hooks = [
         part.register_forward_hook(lambda *_, name=name: calls.append(name))
-        for name, part in model.named_modules()
-        if name
+        for name, part in layers.named_modules()
+        if name.endswith(('k_proj', 'v_proj'))
     ]
-    flow = SmolVLAVelocity(model, **inputs())
-    once, calls[:] = list(calls), []
+    flow = SmolVLAEngine(model).encode(**inputs())
+    crossing = [f'{k}.self_attn.{p}_proj' for k in (1, 3) for p in 'kv']
+    assert calls == crossing and rows == [2 * 4 + len(WORDS) + 1] * 3  # the last layer is cut
     sample(flow, noise(), 3)
     for hook in hooks:
         hook.remove()
-    crossing = {f'lm_expert.layers.{k}.self_attn.{p}_proj' for k in (1, 3) for p in 'kv'}
-    assert sorted(name for name in once if name.startswith('lm_expert')) == sorted(crossing)
-    last = 'text_model.layers.3.'
-    assert {name for name in once if name.startswith(last)} == {
-        f'{last}input_layernorm', f'{last}self_attn.k_proj', f'{last}self_attn.v_proj',
-    }  # fmt: skip
-    assert not crossing & set(calls)
-    assert not [name for name in calls if name.startswith(('text_model', 'vision', 'connector'))]
-    assert calls.count('lm_expert.layers.1.self_attn.q_proj') == 3
+    assert calls == crossing and rows[3:] == [T] * 4 * 3
+
+
+@pytest.mark.parametrize('padding', [1, 9])
+def test_padded_words_are_seen_by_nobody(model, flow, padding):
+    given = inputs() | {'words': torch.tensor(WORDS + [44] * padding)}
+    engine = SmolVLAEngine(model)
+    bucket = engine.encode(**given, length=torch.tensor(len(WORDS)))
+    found, want = (sample(f, noise(2), 5) for f in (bucket, flow))
+    torch.testing.assert_close(found, want, rtol=0.0, atol=1e-5)
+    assert (sample(engine.encode(**given), noise(2), 5) - want).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize('side', [16, 32, 48])
+def test_patches_of_other_sizes_are_as_in_transformers(side):
+    network = build(SIZES).eval().requires_grad_(False).vision_model
+    rng = torch.Generator().manual_seed(6)
+    pixels = 2.0 * torch.rand(2, 3, side, side, generator=rng) - 1.0
+    want = network(pixel_values=pixels).last_hidden_state
+    torch.testing.assert_close(Tower(network)(pixels), want, rtol=0.0, atol=2e-6)
 
 
 def test_actions_see_only_the_steps_before_them(flow):
@@ -167,14 +188,9 @@ def test_time_of_each_step_is_that_of_the_sample_where_they_agree(flow):
     assert (changed[:, :2] < 5e-6).all() and (changed[:, 2:] > 1e-4).all()
 
 
-def test_the_gradient_is_that_of_finite_differences(monkeypatch):
-    # Llama's norm computes in float32 whatever it is given: too coarse for differences.
-    def norm(self, x):
-        return x * (x.square().mean(-1, True) + self.variance_epsilon).rsqrt() * self.weight
-
-    monkeypatch.setattr(LlamaRMSNorm, 'forward', norm)
+def test_the_gradient_is_that_of_finite_differences():
     wide = {k: v.double() if v.is_floating_point() else v for k, v in inputs().items()}
-    flow = SmolVLAVelocity(load(layout.weights(SIZES)).double(), **wide)
+    flow = SmolVLAEngine(load(layout.weights(SIZES)).double()).encode(**wide)
     time = torch.tensor([0.6], dtype=torch.float64)
     x, along = noise().double().requires_grad_(), noise(seed=3).double()
     (gradient,) = torch.autograd.grad(flow(x, time), x, along)
@@ -188,7 +204,7 @@ def test_the_gradient_is_that_of_finite_differences(monkeypatch):
 
 
 def test_bfloat16_answers_in_the_type_of_the_noise_and_close(model, flow):
-    small = SmolVLAVelocity(load(layout.weights(SIZES)).bfloat16(), **inputs())
+    small = SmolVLAEngine(load(layout.weights(SIZES)).bfloat16()).encode(**inputs())
     found = sample(small, noise(), 5)
     assert found.dtype == torch.float32
     error = (found - sample(flow, noise(), 5)).abs().max()

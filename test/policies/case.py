@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 import json
 from pathlib import Path
 import re
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from safetensors.torch import load_file
@@ -19,8 +21,10 @@ import torch
 from torch import nn, Tensor
 
 from vla_ros import paths
+from vla_ros.models.chunks import Inputs
 from vla_ros.models.quantised import KINDS
 from vla_ros.policies.base import Policy
+from vla_ros.policies.flow import FlowPolicy, Sampler
 from vla_ros.policies.registry import create, statistics
 from vla_ros.robot import load_robot
 from vla_ros.spec import PolicySpec
@@ -195,6 +199,8 @@ def gap(found: np.ndarray, want: np.ndarray) -> float:
 
 
 def networks(policy: object) -> list[nn.Module]:
+    if isinstance(policy, FlowPolicy):
+        return [policy.engine.network]
     return [value for value in vars(policy).values() if isinstance(value, nn.Module)]
 
 
@@ -205,11 +211,25 @@ class Shown:
     pictures: list[np.ndarray] = field(default_factory=list)  # (n, 3, H, W) for each transformer
     words: list[int] = field(default_factory=list)  # that were embedded first
 
+    def of_inputs(self, chunks: Sampler) -> Sampler:
+        """Return a sampler that notes what it is given."""
+
+        def noted(inputs: Inputs, *rest: Any) -> Tensor:
+            self.pictures.append(inputs.pixels.double().numpy())
+            self.words = inputs.words.tolist()
+            return chunks(inputs, *rest)
+
+        return noted
+
 
 @contextmanager
 def shown(policy: object) -> Iterator[Shown]:
     """Note the pictures that enter the first layers of vision, and the first words."""
     seen = Shown()
+    if isinstance(policy, FlowPolicy):
+        with patch.object(policy, 'chunks', seen.of_inputs(policy.chunks)):
+            yield seen
+        return
     modules = [m for network in networks(policy) for m in network.modules()]
     tables = [m for m in modules if isinstance(m, nn.Embedding)]
     largest = max(table.num_embeddings for table in tables)  # smaller ones embed positions

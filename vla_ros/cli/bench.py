@@ -14,6 +14,7 @@ import numpy as np
 from vla_ros import paths
 from vla_ros.cli.bench_adapters import adapters
 from vla_ros.cli.bench_execution import execution
+from vla_ros.cli.bench_policy import policy
 from vla_ros.cli.bench_safety import safety
 from vla_ros.cli.options import json_option, launch_options
 from vla_ros.cli.output import Output
@@ -35,6 +36,7 @@ def verb() -> None:
 verb.add_command(safety)
 verb.add_command(execution)
 verb.add_command(adapters)
+verb.add_command(policy)
 
 
 @verb.command()

@@ -6,6 +6,8 @@ tau = 1 - t and whose velocity is -v; arXiv 2512.05964 for the prefix taken in t
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 from torch import Tensor
 
@@ -61,10 +63,25 @@ class PrefixGuidance:
                 'to a target that nobody knows; let the weights end there.'
             )
         # A target without weight may be anything; 0 times nan would spread.
-        self._target = torch.where(weights[:known] != 0.0, target, torch.zeros_like(target))
-        self._weights = weights[:known]
+        self._target, self._weights = torch.zeros_like(weights), weights.contiguous()
+        self._target[:known] = torch.where(weights[:known] != 0.0, target, 0.0)
         self._limit = limit
         self._exact = exact
+
+    @property
+    def key(self) -> Hashable:
+        """Return the kind of Jacobian and the limit."""
+        return 'guided', self._exact, self._limit
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return target and weights, (T, A)."""
+        return self._target, self._weights
+
+    def moved(self) -> PrefixGuidance:
+        """Return the same guide with tensors of its own."""
+        target, weights = (part.clone() for part in self.tensors)
+        return PrefixGuidance(target, weights, self._limit, exact=self._exact)
 
     def pin(self, x: Tensor) -> Tensor:
         """Return x: guidance bends the velocity only."""
@@ -94,10 +111,7 @@ class PrefixGuidance:
 
     def _error(self, f: Tensor) -> Tensor:
         """Return e = (Y - f) * W, (B, T, A), 0 from step K on."""
-        known = len(self._target)
-        e = torch.zeros_like(f)
-        e[:, :known] = (self._target - f[:, :known]) * self._weights
-        return e
+        return (self._target - f) * self._weights
 
 
 class TrainedPrefix:
@@ -106,6 +120,20 @@ class TrainedPrefix:
     def __init__(self, prefix: Tensor) -> None:
         """Keep the prefix (d, A), d <= T."""
         self._prefix = prefix
+
+    @property
+    def key(self) -> Hashable:
+        """Return the number of steps."""
+        return 'trained', len(self._prefix)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return the prefix, (d, A)."""
+        return (self._prefix,)
+
+    def moved(self) -> TrainedPrefix:
+        """Return the same guide with a tensor of its own."""
+        return TrainedPrefix(self._prefix.clone())
 
     def pin(self, x: Tensor) -> Tensor:
         """Return x (B, T, A) with the first d steps exchanged for the prefix."""

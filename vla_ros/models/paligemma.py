@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 from transformers import PaliGemmaModel
 from transformers.cache_utils import Cache, DynamicLayer
 
-
-class SharedLayer(DynamicLayer):
-    """Keys and values of one layer's prefix, which what is appended never enters.
-
-    The stock layer grows and is cropped after each call; its slices would carry the graph of
-    every guided step before.
-    """
-
-    def update(self, keys: Tensor, values: Tensor, *_: object) -> tuple[Tensor, Tensor]:
-        """Return the prefix, shared by the samples, and the suffix (B, heads, T, d) behind it."""
-        shared = (len(keys), -1, -1, -1)
-        keys = torch.cat((self.keys.expand(shared), keys), dim=-2)
-        return keys, torch.cat((self.values.expand(shared), values), dim=-2)
+from vla_ros.models.block import Block, KeysAndValues, Norm, Room, shown, Turns
+from vla_ros.models.tower import Tower
 
 
 class GrowingLayer(DynamicLayer):
@@ -41,15 +30,71 @@ class GrowingLayer(DynamicLayer):
         return self.keys[:, :, : self._length], self.values[:, :, : self._length]
 
 
-def shared(cache: Cache) -> Cache:
-    """Return an encoded prefix as one that several samples share and nobody lengthens."""
-    layers = []
-    for stock in cache.layers:
-        layer = SharedLayer()
-        layer.lazy_initialization(stock.keys, stock.values)
-        layer.keys, layer.values = stock.keys, stock.values
-        layers.append(layer)
-    return Cache(layers=layers)
+class Prefix:
+    """PaliGemma run for its keys and values alone: the last layer ends with them."""
+
+    def __init__(self, model: PaliGemmaModel) -> None:
+        """Take over the network's weights; the network stays usable."""
+        language = model.language_model
+        self._tower, self._projector = Tower(model.vision_tower), model.multi_modal_projector
+        self._words = model.get_input_embeddings()
+        self._turns = gemma_turns(language)
+        *whole, last = language.layers
+        self._blocks = [gemma_block(layer) for layer in whole]
+        self._last = KeysAndValues(last, gemma_norm(last.input_layernorm))
+        self._groups = language.config.num_key_value_heads
+        self._share = language.config.num_attention_heads // self._groups
+        self._size = last.self_attn.head_dim
+
+    def __call__(
+        self, pixels: Tensor, words: Tensor, length: Tensor | None, behind: int
+    ) -> tuple[list[Room], int, Tensor | None, Tensor | None]:
+        """Return rooms, their length so far, how many tokens count, and who of them is seen.
+
+        Args:
+            pixels: (cameras, 3, H, H) in [-1, 1].
+            words: (W,).
+            length: How many words count, (); None: all.
+            behind: Tokens that will be written behind the prefix.
+
+        Returns:
+            Of each layer a room of L + behind tokens, written up to L; L; then of padded words
+            the number of tokens that count, (), and what is seen, (1, L + behind), else None.
+        """
+        pictures = self._projector(self._tower(pixels)).flatten(0, 1)
+        spoken = self._words(words)
+        x = torch.cat((pictures.to(spoken.dtype), spoken))
+        known = len(x)
+        shape = (len(self._blocks) + 1, 2, 1, self._groups, known + behind, self._size)
+        rooms = [Room(*pair) for pair in x.new_empty(shape)]
+        counted = sees = mask = None
+        if length is not None:
+            counted = len(pictures) + length
+            places = torch.arange(known + behind, device=x.device)
+            sees = ((places < counted) | (places >= known))[None]
+            mask = shown(sees[:, :known], self._share, x.dtype)
+        turns = self._turns(0, known)
+        for block, room in zip(self._blocks, rooms):
+            x = block(x, room.first(known), turns, mask)
+        self._last(x, rooms[-1].first(known), turns)
+        return rooms, known, counted, sees
+
+
+def gemma_norm(norm: nn.Module) -> Norm:
+    """Return Gemma's norm, whose gain is 1 + w."""
+    wide = torch.promote_types(norm.weight.dtype, torch.float32)
+    return Norm(len(norm.weight), norm.eps, 1.0 + norm.weight.detach().to(wide))
+
+
+def gemma_block(layer: nn.Module) -> Block:
+    """Return a layer of Gemma."""
+    norms = gemma_norm(layer.input_layernorm), gemma_norm(layer.post_attention_layernorm)
+    return Block(layer, norms)
+
+
+def gemma_turns(model: nn.Module) -> Turns:
+    """Return the rotary tables of a network with Gemma's `rotary_emb`."""
+    return Turns(model.rotary_emb.inv_freq, model.layers[0].self_attn.o_proj.weight.dtype)
 
 
 def embed(model: PaliGemmaModel, pixel_values: Tensor, words: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ chunk, A dimensions of the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 import torch
@@ -21,6 +21,17 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 class Guide(Protocol):
     """Ties the first steps of a chunk to what is known of them."""
 
+    @property
+    def key(self) -> Hashable:
+        """Return what makes it run other operations than a guide with another key."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return what differs between guides of one key, of the same shapes."""
+
+    def moved(self) -> Guide:
+        """Return the same guide with tensors of its own."""
+
     def pin(self, x: Tensor) -> Tensor:
         """Return x (B, T, A) with known steps put in: before each Euler step, after the last."""
 
@@ -29,9 +40,11 @@ class Guide(Protocol):
 
 
 def times(x: Tensor, t: float) -> Tensor:
-    """Return t for each sample (B,), in float32 at least, as transformers has it."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    return torch.full((len(x),), t, dtype=dtype, device=x.device)
+    """Return t for each sample (B,), in float32 at least, as transformers has it.
+
+    On the cpu wherever x is: a velocity looks its times up, and none waits for a device.
+    """
+    return torch.full((len(x),), t, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 @torch.no_grad()

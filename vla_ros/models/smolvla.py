@@ -13,9 +13,7 @@ from dataclasses import dataclass
 import math
 from typing import Any
 
-import torch
 from torch import nn, Tensor
-from torch.nn.functional import linear, scaled_dot_product_attention, silu
 from transformers import LlamaConfig, SmolVLMConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 from transformers.models.smolvlm.modeling_smolvlm import SmolVLMConnector, SmolVLMVisionTransformer
@@ -102,7 +100,7 @@ class SmolVLAConfig:
 
 
 class SmolVLA(nn.Module):
-    """The network; `SmolVLAVelocity` runs it for one observation."""
+    """The weights, by the names of the files; `SmolVLAEngine` runs them."""
 
     def __init__(self, config: SmolVLAConfig) -> None:
         super().__init__()
@@ -129,154 +127,3 @@ class SmolVLA(nn.Module):
         self.action_out_proj = nn.Linear(hidden, config.action_dim)
         self.action_time_mlp_in = nn.Linear(2 * hidden, hidden)
         self.action_time_mlp_out = nn.Linear(hidden, hidden)
-
-    def forward(
-        self,
-        hidden: Tensor,
-        prefix: list[tuple[Tensor, Tensor]],
-        after: tuple[Tensor, Tensor],
-        from_zero: tuple[Tensor, Tensor],
-        mask: Tensor,
-    ) -> Tensor:
-        """Return what the expert makes of embedded actions, (B, T, D).
-
-        Args:
-            hidden: (B, T, D).
-            prefix: Of each layer, what it reads: keys and values (1, heads, L, d).
-            after: Rotary table (T, d) of positions that follow the prefix.
-            from_zero: That of positions from 0, for cross-attention.
-            mask: What step k sees (T, L + T), in self-attention.
-        """
-        batch = len(hidden)
-        for k, layer in enumerate(self.lm_expert['layers']):
-            normed = layer.input_layernorm(hidden)
-            query = _heads(layer, layer.self_attn.q_proj(normed))
-            keys, values = (kv.expand(batch, -1, -1, -1) for kv in prefix[k])
-            if self.config.crosses(k):
-                seen = _attend(_rotate(query, from_zero), keys, values, None)
-            else:
-                own = _rotate(_heads(layer, layer.self_attn.k_proj(normed)), after)
-                keys = torch.cat((keys, own), dim=2)
-                values = torch.cat((values, _heads(layer, layer.self_attn.v_proj(normed))), dim=2)
-                seen = _attend(_rotate(query, after), keys, values, mask)
-            hidden = _finish(layer, hidden, seen)
-        return self.lm_expert['norm'](hidden)
-
-
-class SmolVLAVelocity:
-    """The velocity v(x, t) of the action expert for one observation, differentiable in x.
-
-    One encoded observation serves any number of samples. What is the same in each flow step is
-    computed here: the prefix's keys and values, those of the cross-attention layers projected
-    already, the rotary tables and the mask.
-    """
-
-    def __init__(self, model: SmolVLA, *, pixels: Tensor, tokens: Tensor, state: Tensor) -> None:
-        """Encode the prefix: pictures, words, state.
-
-        Args:
-            model: The network, loaded and in eval mode.
-            pixels: Pictures (cameras, 3, H, H) in [-1, 1].
-            tokens: Words (L',), none of them padding.
-            state: Normalised state (S,), padded with 0 to the network's width.
-        """
-        self._model = model
-        config = model.config
-        self._dtype = model.state_proj.weight.dtype
-        with torch.no_grad():
-            prefix = self._embed_prefix(pixels, tokens, state)
-            self._prefix = self._encode(prefix)
-        known, steps, device = prefix.shape[1], config.horizon, prefix.device
-        self._after = self._rotary(known, known + steps, device)
-        self._from_zero = self._rotary(0, steps, device)
-        ones = torch.ones(steps, known + steps, dtype=torch.bool, device=device)
-        self._mask = ones.tril(known)  # step k sees the prefix and the steps up to its own
-        half = config.expert.hidden_size // 2
-        fraction = torch.linspace(0.0, 1.0, half, dtype=torch.float64, device=device)
-        period = config.min_period * (config.max_period / config.min_period) ** fraction
-        self._frequency = 2.0 * math.pi / period
-
-    def __call__(self, x: Tensor, time: Tensor) -> Tensor:
-        """Return v (B, T, A) for x (B, T, A) and time (B,), or (B, T) for each of its steps."""
-        hidden = self._embed_actions(x.to(self._dtype), time)
-        hidden = self._model(hidden, self._prefix, self._after, self._from_zero, self._mask)
-        return self._model.action_out_proj(hidden).to(x.dtype)
-
-    def _embed_prefix(self, pixels: Tensor, tokens: Tensor, state: Tensor) -> Tensor:
-        """Return (1, L, D): pictures and words, both times sqrt(D), and the state."""
-        model = self._model
-        features = model.vision_model(pixel_values=pixels.to(self._dtype)).last_hidden_state
-        pictures = model.connector(features).flatten(0, 1)
-        scaled = torch.cat((pictures, model.text_model['embed_tokens'](tokens)))
-        scaled = scaled * scaled.shape[-1] ** 0.5
-        return torch.cat((scaled, model.state_proj(state.to(self._dtype))[None]))[None]
-
-    def _encode(self, hidden: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return what the expert's layers read of the prefix: keys and values (1, heads, L, d)."""
-        model, length = self._model, hidden.shape[1]
-        table = self._rotary(0, length, hidden.device)
-        mask = torch.ones(length, length, dtype=torch.bool, device=hidden.device)
-        mask[:-1, -1] = False  # the state sees everything and nothing else sees it
-        read = []
-        for k, layer in enumerate(model.text_model['layers']):
-            normed = layer.input_layernorm(hidden)
-            keys = _rotate(_heads(layer, layer.self_attn.k_proj(normed)), table)
-            values = _heads(layer, layer.self_attn.v_proj(normed))
-            read.append((keys, values))
-            if model.config.crosses(k):
-                expert = model.lm_expert['layers'][k]
-                read[-1] = (
-                    _heads(expert, expert.self_attn.k_proj(_flat(keys))),
-                    _heads(expert, expert.self_attn.v_proj(_flat(values))),
-                )
-            if k + 1 < model.config.layers:  # nobody reads the last layer's output
-                query = _rotate(_heads(layer, layer.self_attn.q_proj(normed)), table)
-                hidden = _finish(layer, hidden, _attend(query, keys, values, mask))
-        return read
-
-    def _embed_actions(self, x: Tensor, time: Tensor) -> Tensor:
-        """Return (B, T, D): MLP(action, waves of the time), the first product taken apart."""
-        model = self._model
-        rows = time.view(len(x), -1, 1).double() * self._frequency  # (B, 1 or T, D / 2)
-        waves = torch.cat((rows.sin(), rows.cos()), dim=-1).to(x.dtype)
-        first, hidden = model.action_time_mlp_in, waves.shape[-1]
-        summed = linear(model.action_in_proj(x), first.weight[:, :hidden]) + linear(
-            waves, first.weight[:, hidden:], first.bias
-        )
-        return model.action_time_mlp_out(silu(summed))
-
-    def _rotary(self, start: int, end: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return cosines and sines (end - start, d) of positions from start on."""
-        width = self._model.config.vlm.text_config.head_dim
-        exponent = torch.arange(0, width, 2, dtype=torch.float64, device=device) / width
-        positions = torch.arange(start, end, dtype=torch.float64, device=device)
-        angles = (positions[:, None] / WAVELENGTH**exponent).repeat(1, 2)
-        return angles.cos().to(self._dtype), angles.sin().to(self._dtype)
-
-
-def _heads(layer: LlamaDecoderLayer, x: Tensor) -> Tensor:
-    """Return (B, heads, T, d) of (B, T, heads * d)."""
-    return x.view(*x.shape[:2], -1, layer.self_attn.head_dim).transpose(1, 2)
-
-
-def _flat(x: Tensor) -> Tensor:
-    """Return (B, T, heads * d) of (B, heads, T, d)."""
-    return x.transpose(1, 2).flatten(2)
-
-
-def _rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-    """Return x (B, heads, T, d) turned by the angles of its positions, halves paired."""
-    (cos, sin), (a, b) = table, x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-b, a), dim=-1) * sin
-
-
-def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Return (B, T, heads * d); several heads of the query share one of keys and values."""
-    seen = scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=True)
-    return _flat(seen)
-
-
-def _finish(layer: LlamaDecoderLayer, hidden: Tensor, seen: Tensor) -> Tensor:
-    """Return a layer's output (B, T, D) after its attention."""
-    hidden = hidden + layer.self_attn.o_proj(seen)
-    return hidden + layer.mlp(layer.post_attention_layernorm(hidden))

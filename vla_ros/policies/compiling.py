@@ -1,5 +1,7 @@
 """The part of a network that runs most often, compiled while the policy is loaded or not at all.
 
+On a GPU whole chunks are captured as graphs after that, see `models.chunks`.
+
 `torch.compile` works at the first call with inputs of a new kind and takes many seconds. Here all
 such calls are made before the policy is handed over: each way in which its strategy asks it, with
 sizes left open, so that words may be longer. After that nothing is compiled any more, and what
@@ -22,12 +24,16 @@ from vla_ros.actions.strategies import make_strategy
 from vla_ros.actions.strategies.bid import BID
 from vla_ros.actions.strategies.rtc import RealTimeChunking
 from vla_ros.errors import PolicyError
+from vla_ros.models.chunks import CapturedChunks, cuda_graph
+from vla_ros.models.velocity import Engine
 from vla_ros.policies.base import Policy, SamplingPolicy
+from vla_ros.policies.flow import Sampler
 from vla_ros.policies.rehearsal import black
 from vla_ros.robot import RobotSpec
 from vla_ros.types import Array, ChunkPrefix
 
 BACKEND = 'inductor'
+CAPTURING, RECORDER = {'cuda'}, cuda_graph  # devices whose chunks are captured, and what does
 # Largest change of an action, as a part of the chunk's largest one: sums in another order.
 TOLERANCE = {'float32': 1e-3, 'float16': 2e-2, 'bfloat16': 1e-1}
 log = logging.getLogger(__name__)
@@ -36,15 +42,19 @@ log = logging.getLogger(__name__)
 class CompilablePolicy(SamplingPolicy, Protocol):
     """A policy that can be compiled."""
 
+    chunks: Sampler
+    engine: Engine
+    longest_prompt: int
+
     @property
     def hot(self) -> nn.Module:
         """Return the module in which most of its time is spent, called without hooks."""
 
 
 def compile_hot(policy: CompilablePolicy, robot: RobotSpec) -> None:
-    """Compile the hot part of a policy, or log why it stays as it is.
+    """Compile the hot part of a policy, on a GPU capture its chunks too, or log why not.
 
-    It stays where there is no compiler, where that fails, and where answers change by more than
+    Each stays as it was where there is no compiler, where that fails, and where answers change by more than
     TOLERANCE.
 
     Args:
@@ -54,27 +64,59 @@ def compile_hot(policy: CompilablePolicy, robot: RobotSpec) -> None:
     Raises:
         VlaError: The policy fails without being compiled.
     """
-    part, name, began = policy.hot, policy.spec.name, time.perf_counter()
-    plain = part.forward
     asks = _asks(policy, robot)
-    before, slow = _answers(policy, asks)
-    try:
+    before = _answers(policy, asks)
+    part = policy.hot
+    plain = part.forward
+
+    def compile_part() -> None:
         part.forward = torch.compile(plain, dynamic=True, backend=BACKEND)
         _answers(policy, asks)
         part.forward = torch._dynamo.run(plain)  # what was compiled, and nothing new
-        after, fast = _answers(policy, asks)
-        gap = max(np.abs(b - a).max() / np.abs(a).max() for a, b in zip(before, after))
+
+    def as_it_was() -> None:
+        del part.forward  # the class's own shows again
+
+    _try(policy, asks, before, 'compiled', compile_part, as_it_was)
+    if torch.device(policy.spec.device).type in CAPTURING:
+        eager = policy.chunks
+
+        def capture() -> None:
+            policy.chunks = CapturedChunks(policy.engine, policy.longest_prompt, RECORDER)
+            _answers(policy, asks)
+
+        def release() -> None:
+            policy.chunks = eager
+
+        _try(policy, asks, before, 'captured', capture, release)
+
+
+def _try(
+    policy: CompilablePolicy,
+    asks: list[Callable[[], Array]],
+    before: tuple[list[Array], float],
+    what: str,
+    change: Callable[[], None],
+    undo: Callable[[], None],
+) -> None:
+    """Change how a policy runs, and undo it where that fails or changes its answers."""
+    name, began = policy.spec.name, time.perf_counter()
+    wanted, slow = before
+    try:
+        change()
+        found, fast = _answers(policy, asks)
+        gap = max(np.abs(b - a).max() / np.abs(a).max() for a, b in zip(wanted, found))
         if not gap <= TOLERANCE[policy.spec.dtype]:
             raise PolicyError(f'its answers change by {gap:.2g} of the largest action')
     except Exception as error:  # compilers fail in every way
-        del part.forward  # the class's own shows again
+        undo()
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        log.warning('policy %s runs without being compiled: %s', name, reason)
+        log.warning('policy %s runs without being %s: %s', name, what, reason)
         return
     log.info(
-        'policy %s: compiled in %.0f s; %.1f ms an answer instead of %.1f ms, which change by at '
+        'policy %s: %s in %.0f s; %.1f ms an answer instead of %.1f ms, which change by at '
         'most %.1g of the largest action',
-        name, time.perf_counter() - began, 1e3 * fast, 1e3 * slow, gap,
+        name, what, time.perf_counter() - began, 1e3 * fast, 1e3 * slow, gap,
     )  # fmt: skip
 
 

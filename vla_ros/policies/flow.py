@@ -13,13 +13,19 @@ from torch import nn, Tensor
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.schedules import prefix_weights
 from vla_ros.errors import PolicyError, UnknownNameError
+from vla_ros.models.chunks import Chunks, Inputs
 from vla_ros.models.guidance import JACOBIANS, PrefixGuidance, TrainedPrefix
-from vla_ros.models.sampler import Guide, sample, Velocity
+from vla_ros.models.sampler import Guide
+from vla_ros.models.velocity import Engine
 from vla_ros.policies.base import chunk_seed
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
 from vla_ros.statistics import Statistics
 from vla_ros.types import ActionChunk, Array, ChunkPrefix, JointState, Observation
+
+
+# (inputs, noise (B, T, A), flow steps, guide) -> chunks (B, T, A)
+Sampler = Callable[[Inputs, Tensor, int, Guide | None], Tensor]
 
 
 class FlowPolicy(ABC):
@@ -33,11 +39,13 @@ class FlowPolicy(ABC):
         self,
         spec: PolicySpec,
         robot: RobotSpec,
+        engine: Engine,
         *,
         state: Statistics,
         action: Statistics,
         dimensions: int,
         flow_steps: int,
+        longest_prompt: int,
         longest_trained: int = 0,
     ) -> None:
         """Keep what the checkpoint was trained with.
@@ -45,13 +53,17 @@ class FlowPolicy(ABC):
         Args:
             spec: The policy file.
             robot: The robot file.
+            engine: The network.
             state: Statistics of the state vector.
             action: Statistics of an action, as relative as the policy file declares.
             dimensions: Of an action in the network, at least those of the statistics.
             flow_steps: Denoising steps, where the policy file names none.
+            longest_prompt: Most words of a prompt.
             longest_trained: Longest prefix [steps] that the network saw in training.
         """
         self.spec = spec
+        self.chunks: Sampler = Chunks(engine)  # or as captured graphs, see `compiling`
+        self.engine, self.longest_prompt = engine, longest_prompt
         self._codec = Codec(robot, robot.urdf_path, spec)
         self._state_stats, self._action_stats = state, action
         self._dimensions = dimensions
@@ -60,13 +72,13 @@ class FlowPolicy(ABC):
         self._seed, self._count = 0, 0
 
     @property
-    @abstractmethod
     def hot(self) -> nn.Module:
         """Return the module that runs in each flow step, which `compile:` compiles."""
+        return self.engine.expert
 
     @abstractmethod
-    def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
-        """Turn an observation into inputs; what is returned encodes them on the device."""
+    def _prepare(self, obs: Observation) -> Inputs:
+        """Turn an observation into inputs of the network, in the computer's memory."""
 
     def reset(self, instruction: str, *, seed: int) -> None:
         """Begin an instruction; its words come with each observation."""
@@ -100,7 +112,7 @@ class FlowPolicy(ABC):
 
     def _draw(self, obs: Observation, prefix: ChunkPrefix | None, count: int) -> list[ActionChunk]:
         start = time.perf_counter()
-        encode = self._prepare(obs)
+        inputs = self._prepare(obs)
         generator = torch.Generator().manual_seed(chunk_seed(self._seed, self._count))
         self._count += 1
         shape = (1, self.spec.horizon, self._dimensions)
@@ -108,7 +120,9 @@ class FlowPolicy(ABC):
         noise = torch.cat([torch.randn(shape, generator=generator) for _ in range(count)])
         guide = self._guide(prefix, obs.joints)
         ready = time.perf_counter()
-        actions = sample(encode(), noise.to(self.spec.device), self._flow_steps, guide)
+        device = self.spec.device
+        given = inputs.on(device, self.engine.expert.dtype)
+        actions = self.chunks(given, noise.to(device), self._flow_steps, guide)
         numbers = actions.double().cpu().numpy()
         done = time.perf_counter()
         physical = self._action_stats.denormalize(numbers[..., : self._action_stats.width])

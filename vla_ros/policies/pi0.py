@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
-from torch import nn, Tensor
+from torch import Tensor
 from transformers import PaliGemmaConfig, PI0Config, PI0ForConditionalGeneration
 
 from vla_ros.errors import CheckpointError
-from vla_ros.models.pi0_sampler import Pi0Velocity
+from vla_ros.models.chunks import Inputs
+from vla_ros.models.pi0 import Pi0Engine
 from vla_ros.models.pi_weights import (
     gemma_config,
     HEAD,
@@ -17,7 +18,6 @@ from vla_ros.models.pi_weights import (
     projections,
     standard_names,
 )
-from vla_ros.models.sampler import Velocity
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy, padded
 from vla_ros.policies.loading import checkpoint, load, load_pretrained, placed
@@ -71,27 +71,30 @@ class Pi0(FlowPolicy):
             model = load_pretrained(PI0ForConditionalGeneration, folder, dtype=dtype)
             size = model.config.vlm_config.vision_config.image_size
             self._given = read(spec, FAMILY, robot, size, options)
-            self._model = placed(model, spec.device)
+            model = placed(model, spec.device)
         else:
             tensors = standard_names(options.read(folder))
             vlm = paligemma_config(tensors)
             size = vlm.vision_config.image_size
             self._given = read(spec, FAMILY, robot, size, options)
             config = build_config(tensors, vlm, spec.horizon, self._given.periods)
-            self._model = load(
+            model = load(
                 lambda: build(config),
                 transformers_names(tensors),
                 folder,
                 dtype=dtype,
                 device=spec.device,
             )
-        options.round(self._model, ('model',), folder)
+        options.round(model, ('model',), folder)
+        self._state_dim = model.config.max_state_dim
         super().__init__(
             spec,
             robot,
+            Pi0Engine(model),
             state=self._given.state,
             action=self._given.action,
-            dimensions=self._model.config.max_action_dim,
+            dimensions=model.config.max_action_dim,
+            longest_prompt=FAMILY.longest,
             flow_steps=self._given.config.get('num_inference_steps', 10),
         )
 
@@ -104,28 +107,12 @@ class Pi0(FlowPolicy):
         """
         return read_statistics(spec, FAMILY)
 
-    @property
-    def hot(self) -> nn.Module:
-        """Return the action expert."""
-        return self._model.model.dit
-
-    def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
-        """Turn an observation into inputs; what is returned encodes them."""
-        config, device = self._model.config, self.spec.device
+    def _prepare(self, obs: Observation) -> Inputs:
+        """Turn an observation into inputs of the network."""
         pixels = self._given.letterbox(pictures_of(obs, self._given.images))
-        state = padded(self._state(obs.joints), config.max_state_dim)
-        vision = config.vlm_config.vision_config
-        tokens = len(pixels) * (vision.image_size // vision.patch_size) ** 2
+        state = padded(self._state(obs.joints), self._state_dim)
         words = prompt(self._given, obs.instruction)
-        ids = torch.tensor([[config.vlm_config.image_token_id] * tokens + words])
-        inputs = {
-            'state': torch.from_numpy(state)[None].to(self._model.dtype),
-            'pixel_values': torch.from_numpy(pixels)[None].to(self._model.dtype),
-            'pixel_attention_mask': torch.ones(1, len(pixels), dtype=torch.bool),
-            'input_ids': ids,
-            'attention_mask': torch.ones_like(ids),
-        }
-        return lambda: Pi0Velocity(self._model, **{k: v.to(device) for k, v in inputs.items()})
+        return Inputs(torch.from_numpy(pixels), torch.tensor(words), torch.from_numpy(state))
 
 
 def prompt(given: PiCheckpoint, instruction: str) -> list[int]:

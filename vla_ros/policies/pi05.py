@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
-from vla_ros.models.pi05 import Pi05, Pi05Config, Pi05Velocity
+from vla_ros.models.chunks import Inputs
+from vla_ros.models.pi05 import Pi05, Pi05Config, Pi05Engine
 from vla_ros.models.pi_weights import (
     gemma_config,
     HEAD,
@@ -16,7 +15,6 @@ from vla_ros.models.pi_weights import (
     projections,
     standard_names,
 )
-from vla_ros.models.sampler import Velocity
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy
 from vla_ros.policies.loading import checkpoint, load
@@ -82,17 +80,17 @@ class Pi05Policy(FlowPolicy):
             projections(tensors)['max_action_dim'],
             **given.periods,
         )
-        self._dtype = getattr(torch, spec.dtype)
-        self._model = load(
-            lambda: Pi05(config), tensors, folder, dtype=self._dtype, device=spec.device
-        )
-        options.round(self._model, ('vlm', 'expert'), folder)
+        dtype = getattr(torch, spec.dtype)
+        model = load(lambda: Pi05(config), tensors, folder, dtype=dtype, device=spec.device)
+        options.round(model, ('vlm', 'expert'), folder)
         super().__init__(
             spec,
             robot,
+            Pi05Engine(model, spec.horizon),
             state=given.state,
             action=given.action,
             dimensions=config.max_action_dim,
+            longest_prompt=FAMILY.longest,
             flow_steps=given.config.get('num_inference_steps', 10),
             longest_trained=given.config.get('rtc_training_max_delay', 0),
         )
@@ -106,24 +104,13 @@ class Pi05Policy(FlowPolicy):
         """
         return read_statistics(spec, FAMILY)
 
-    @property
-    def hot(self) -> nn.Module:
-        """Return the action expert."""
-        return self._model.expert
-
-    def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
-        """Turn an observation into inputs; what is returned encodes them."""
+    def _prepare(self, obs: Observation) -> Inputs:
+        """Turn an observation into inputs of the network."""
         pixels = self._given.letterbox(pictures_of(obs, self._given.images))
         state = self._state(obs.joints)
         told = state if self._options.state_in_prompt else None
         words = prompt(self._given, obs.instruction, told)
-        pixel_values = torch.from_numpy(pixels).to(self._dtype)
-        return lambda: Pi05Velocity(
-            self._model,
-            pixel_values=pixel_values.to(self.spec.device),
-            words=torch.tensor([words], device=self.spec.device),
-            steps=self.spec.horizon,
-        )
+        return Inputs(torch.from_numpy(pixels), torch.tensor(words))
 
 
 def prompt(given: PiCheckpoint, instruction: str, state: Array | None) -> list[int]:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 import torch
-from torch import nn
 from transformers import SmolVLMConfig
 
 from vla_ros import paths
 from vla_ros.errors import CheckpointError
-from vla_ros.models.sampler import Velocity
-from vla_ros.models.smolvla import (
-    renamed,
-    SmolVLA,
-    SmolVLAConfig,
-    SmolVLAVelocity,
-    STACKS,
-    VLMS,
-)
+from vla_ros.models.chunks import Inputs
+from vla_ros.models.smolvla import renamed, SmolVLA, SmolVLAConfig, STACKS, VLMS
+from vla_ros.models.smolvla_engine import SmolVLAEngine
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy, padded
 from vla_ros.policies.lerobot import (
@@ -97,21 +90,24 @@ class SmolVLAPolicy(FlowPolicy):
         self._tokenizer.enable_truncation(longest)
         tensors = options.read(path)
         weights = {n: v for n, v in tensors.items() if not n.startswith(OLD_PREFIXES)}
-        self._model = load(
+        model = load(
             lambda: SmolVLA(config),
             renamed(weights),
             path,
             dtype=getattr(torch, spec.dtype),
             device=spec.device,
         )
-        options.round(self._model, STACKS, path)
+        options.round(model, STACKS, path)
+        self._state_dim = config.state_dim
         self._letterbox = Letterbox(side, 'bilinear', sides='left-top')
         super().__init__(
             spec,
             robot,
+            SmolVLAEngine(model),
             state=folder.state,
             action=folder.action,
             dimensions=config.action_dim,
+            longest_prompt=longest,
             flow_steps=flow_steps,
         )
 
@@ -126,24 +122,13 @@ class SmolVLAPolicy(FlowPolicy):
         folder = _folder(spec)
         return folder.state, folder.action
 
-    @property
-    def hot(self) -> nn.Module:
-        """Return the action expert."""
-        return self._model
-
-    def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
-        """Turn an observation into inputs; what is returned encodes them on the device."""
+    def _prepare(self, obs: Observation) -> Inputs:
+        """Turn an observation into inputs of the network."""
         pixels = self._letterbox(pictures_of(obs, self._images))
         text = obs.instruction if obs.instruction.endswith('\n') else f'{obs.instruction}\n'
         words = self._tokenizer.encode(text).ids
-        state = padded(self._state(obs.joints), self._model.config.state_dim)
-        device = self.spec.device
-        return lambda: SmolVLAVelocity(
-            self._model,
-            pixels=torch.from_numpy(pixels).to(device),
-            tokens=torch.tensor(words, device=device),
-            state=torch.from_numpy(state).float().to(device),
-        )
+        state = padded(self._state(obs.joints), self._state_dim)
+        return Inputs(torch.from_numpy(pixels), torch.tensor(words), torch.from_numpy(state))
 
 
 def _folder(spec: PolicySpec) -> LeRobotFolder:

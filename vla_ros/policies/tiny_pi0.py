@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import nn
 from transformers import PI0Config, PI0ForConditionalGeneration, PreTrainedTokenizerFast
 
 from vla_ros.errors import CheckpointError, PolicyError, UnknownNameError
-from vla_ros.models.pi0_sampler import Pi0Velocity
-from vla_ros.models.sampler import Velocity
+from vla_ros.models.chunks import Inputs
+from vla_ros.models.pi0 import Pi0Engine
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.flow import FlowPolicy
 from vla_ros.policies.loading import checkpoint, load_pretrained, require_equal, require_files
@@ -62,18 +60,20 @@ class TinyPi0(FlowPolicy):
                 'unnorm_key', spec.unnorm_key, (), str(folder / 'norm_stats.json')
             )
         require_files(folder, FILES, 'Run `vla train`, or copy the whole checkpoint again.')
-        self._model = load_pretrained(PI0ForConditionalGeneration, folder)
+        model = load_pretrained(PI0ForConditionalGeneration, folder)
         self._tokenizer = _load_tokenizer(folder)
-        self._told: tuple[str, dict[str, torch.Tensor]] = ('', {})  # the newest words, as tokens
+        self._told: tuple[str, torch.Tensor] | None = None  # the newest words, as tokens
         state, action = self.statistics(spec)
-        config = self._model.config
+        config = model.config
         _check(spec, robot, folder, config, state, action)
         super().__init__(
             spec,
             robot,
+            Pi0Engine(model),
             state=state,
             action=action,
             dimensions=config.max_action_dim,
+            longest_prompt=self._tokenizer.model_max_length,
             flow_steps=config.num_inference_steps,
             longest_trained=getattr(config, 'rtc_training_max_delay', 0) or 0,
         )
@@ -88,23 +88,12 @@ class TinyPi0(FlowPolicy):
         stats = load_norm_stats(checkpoint(spec) / 'norm_stats.json')
         return stats['state'], stats['actions']
 
-    @property
-    def hot(self) -> nn.Module:
-        """Return the action expert."""
-        return self._model.model.dit
-
-    def _prepare(self, obs: Observation) -> Callable[[], Velocity]:
-        """Turn an observation into inputs; what is returned encodes them."""
+    def _prepare(self, obs: Observation) -> Inputs:
+        """Turn an observation into inputs of the network."""
         pixels = self._pixels(obs)
-        state = torch.from_numpy(self._state(obs.joints)).float()[None]
-        inputs = self._prompt(obs.instruction, len(pixels))
-        return lambda: Pi0Velocity(
-            self._model,
-            state=state,
-            pixel_values=torch.from_numpy(pixels)[None],
-            pixel_attention_mask=torch.ones(1, len(pixels), dtype=torch.bool),
-            **inputs,
-        )
+        state = torch.from_numpy(self._state(obs.joints)).float()
+        words = self._prompt(obs.instruction)
+        return Inputs(torch.from_numpy(pixels), words, state)
 
     def _pixels(self, obs: Observation) -> np.ndarray:
         """Return (cameras, 3, size, size) float32 in [-1, 1]."""
@@ -115,16 +104,12 @@ class TinyPi0(FlowPolicy):
         stacked = np.stack(pictures).transpose(0, 3, 1, 2)
         return np.ascontiguousarray(stacked, dtype=np.float32) / 127.5 - 1.0
 
-    def _prompt(self, instruction: str, cameras: int) -> dict[str, torch.Tensor]:
-        if self._told[1] and self._told[0] == instruction:
-            return self._told[1]
-        vision = self._model.config.vlm_config.vision_config
-        tokens = cameras * (vision.image_size // vision.patch_size) ** 2
-        text = f'{self._tokenizer.bos_token} {instruction}'
-        words = self._tokenizer(text, truncation=True)['input_ids']
-        image = self._model.config.vlm_config.image_token_id
-        ids = torch.tensor([[image] * tokens + words])
-        self._told = instruction, {'input_ids': ids, 'attention_mask': torch.ones_like(ids)}
+    def _prompt(self, instruction: str) -> torch.Tensor:
+        """Return the numbers of a prompt's words (W,)."""
+        if self._told is None or self._told[0] != instruction:
+            text = f'{self._tokenizer.bos_token} {instruction}'
+            words = self._tokenizer(text, truncation=True)['input_ids']
+            self._told = instruction, torch.tensor(words)
         return self._told[1]
 
 

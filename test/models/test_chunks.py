@@ -1,0 +1,145 @@
+"""Chunks by graphs on fixed memory, replayed by running what was recorded again."""
+
+from __future__ import annotations
+
+from pi_layout import SIZES, weights
+import pytest
+import smolvla_layout
+from test_pi0 import load as load_pi0
+from test_pi05 import build as build_pi05
+from test_smolvla import load as load_smolvla
+import torch
+
+from vla_ros.models.chunks import BUCKET, CapturedChunks, Chunks, Inputs
+from vla_ros.models.guidance import PrefixGuidance, TrainedPrefix
+from vla_ros.models.pi0 import Pi0Engine
+from vla_ros.models.pi05 import Pi05Engine
+from vla_ros.models.smolvla_engine import SmolVLAEngine
+
+STEPS, LONGEST = 3, 2 * BUCKET
+# engine, side of a picture, width of the state, horizon, dimensions, words known
+KINDS = {
+    'pi0': (lambda: Pi0Engine(load_pi0()), 96, 4, 12, 4, 38),
+    'pi05': (lambda: Pi05Engine(build_pi05(), SIZES.horizon), SIZES.image, None, SIZES.horizon,
+             SIZES.dimensions, len(weights('pi05'))),
+    'smolvla': (lambda: SmolVLAEngine(load_smolvla(smolvla_layout.weights(smolvla_layout.TINY))),
+                32, smolvla_layout.TINY['state'], 7, smolvla_layout.TINY['action'], 60),
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Recorder:
+    """Keeps what a call does, as a graph keeps it: a replay reads and writes the same memory."""
+
+    def __init__(self):
+        self.recorded = self.replayed = 0
+
+    def __call__(self, run):
+        self.recorded += 1
+        output = run()
+
+        def replay():
+            self.replayed += 1
+            output.copy_(run())
+
+        return replay, output
+
+
+@pytest.fixture(scope='module', params=KINDS)
+def case(request):
+    build, *sizes = KINDS[request.param]
+    return build(), *sizes
+
+
+def ask(case, seed: int, words: int, samples: int = 1, cameras: int = 2):
+    """Return inputs and noise of one observation."""
+    _, side, state, horizon, dimensions, vocabulary = case
+    rng = torch.Generator().manual_seed(seed)
+    pixels = 2.0 * torch.rand(cameras, 3, side, side, generator=rng) - 1.0
+    told = torch.randint(4, vocabulary, (words,), generator=rng)
+    own = None if state is None else torch.randn(state, generator=rng)
+    return Inputs(pixels, told, own), torch.randn(samples, horizon, dimensions, generator=rng)
+
+
+def guide(case, kind: str, seed: int):
+    horizon, dimensions = case[3:5]
+    rng = torch.Generator().manual_seed(seed)
+    known = torch.randn(4, dimensions, generator=rng)
+    if kind == 'trained':
+        return TrainedPrefix(known[:2])
+    rows = torch.rand(horizon, generator=rng)
+    rows[4:] = 0.0
+    return None if kind == 'free' else PrefixGuidance(known, rows, 5.0, exact=kind == 'exact')
+
+
+def same(found, expected):
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=1e-4)
+
+
+@pytest.mark.parametrize('kind', ['free', 'exact', 'identity', 'trained'])
+def test_each_replay_answers_its_own_inputs_and_captures_nothing(case, kind):
+    recorder = Recorder()
+    plain, captured = Chunks(case[0]), CapturedChunks(case[0], LONGEST, recorder)
+    found = []
+    for seed, words in enumerate((5, BUCKET, BUCKET + 1, 2 * BUCKET, 2)):
+        inputs, noise = ask(case, seed, words)
+        found.append(captured(inputs, noise, STEPS, guide(case, kind, seed)))
+        same(found[-1], plain(inputs, noise, STEPS, guide(case, kind, seed)))
+    assert recorder.recorded == captured.graphs == 2  # the buckets, all at the first call
+    assert recorder.replayed == 5
+    inputs, noise = ask(case, 0, 5)
+    same(found[0], plain(inputs, noise, STEPS, guide(case, kind, 0)))  # no later call wrote there
+
+
+def test_other_ways_to_be_asked_have_graphs_of_their_own(case):
+    recorder = Recorder()
+    plain, captured = Chunks(case[0]), CapturedChunks(case[0], BUCKET, recorder)
+    ways = [{}, {'samples': 3}, {'cameras': 1}, {'words': 3 * BUCKET}]
+    for count, way in enumerate(ways, 1):
+        inputs, noise = ask(case, count, **{'words': 4, **way})
+        for _ in range(2):
+            same(captured(inputs, noise, STEPS, None), plain(inputs, noise, STEPS, None))
+        assert recorder.recorded == count
+    inputs, noise = ask(case, 9, 4)
+    for limit in (2.0, 5.0):  # the limit is a number in the graph
+        tied = guide(case, 'identity', 1)
+        tied._limit = limit
+        same(captured(inputs, noise, STEPS, tied), plain(inputs, noise, STEPS, tied))
+    assert recorder.recorded == len(ways) + 2
+
+
+def test_rotary_tables_that_a_graph_reads_stay_when_longer_ones_are_made(case):
+    inputs, noise = ask(case, 0, 4)
+    recorder = Recorder()
+    captured = CapturedChunks(case[0], BUCKET, recorder)
+    captured(inputs, noise, STEPS, None)
+    tables = [t for t in case[0]._turns._tables]
+    Chunks(case[0])(ask(case, 0, 200)[0], noise, STEPS, None)
+    later = case[0]._turns._tables
+    assert len(later) > len(tables) and all(a is b for a, b in zip(tables, later))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('kind', ['free', 'exact', 'identity', 'trained'])
+def test_graphs_of_cuda_answer_as_without(kind):
+    build, *sizes = KINDS['pi05']
+    engine = Pi05Engine(build_pi05().cuda(), SIZES.horizon)
+    case = (engine, *sizes)
+    plain, captured = Chunks(engine), CapturedChunks(engine, LONGEST)
+    for seed, words in enumerate((5, BUCKET + 1, 2)):
+        inputs, noise = ask(case, seed, words)
+        inputs, noise = inputs.on('cuda', torch.float32), noise.cuda()
+        tied = guide(case, kind, seed)
+        tied = tied and tied.moved()
+        for name, part in vars(tied).items() if tied else ():
+            if isinstance(part, torch.Tensor):
+                setattr(tied, name, part.cuda())
+        wanted = plain(inputs, noise, STEPS, tied)
+        torch.testing.assert_close(captured(inputs, noise, STEPS, tied), wanted, rtol=0, atol=1e-4)
