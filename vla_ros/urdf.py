@@ -1,4 +1,4 @@
-"""Composing URDFs: several robots, each under a prefix of its own, bolted into one."""
+"""URDFs as they are written: several robots in one, each under a prefix; which joints turn."""
 
 from __future__ import annotations
 
@@ -70,6 +70,20 @@ def compose(name: str, parts: Sequence[Bolted], root: str) -> bytes:
         whole.insert(0, settings)
     ElementTree.indent(whole)
     return ElementTree.tostring(whole, encoding='utf-8', xml_declaration=True)
+
+
+def turning_joints(urdf: Path) -> frozenset[str]:
+    """Return the joints of a URDF that turn, whose positions are in radians.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        root = ElementTree.parse(urdf).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise ConfigError(f'cannot read {urdf}: {error}.') from error
+    turning = (j for j in root.iter('joint') if j.get('type') in ('revolute', 'continuous'))
+    return frozenset(joint.get('name', '') for joint in turning)
 
 
 def _renamed(element: ElementTree.Element, part: Bolted) -> ElementTree.Element:

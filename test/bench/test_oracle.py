@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,9 @@ from vla_ros.bench.oracle import Oracle
 from vla_ros.bench.timing import summarise
 from vla_ros.kinematics import Kinematics
 from vla_ros.robot import load_robot
+from vla_ros.sim.world import World
+
+ROBOTS = sorted(p.stem for p in (paths.share() / 'config' / 'robots').glob('*.yaml'))
 
 
 @pytest.fixture(scope='module')
@@ -55,6 +60,36 @@ def test_pairs_that_are_not_due_are_apart(robot):
         assert touching == set(np.flatnonzero(full.distances(pose) <= 0.0).tolist())
         skipped += len(oracle.room) - len(due)
     assert skipped > 0.8 * 300 * len(oracle.room)
+
+
+@pytest.mark.parametrize('kind', ['ur5e', 'odd'])
+def test_what_mimics_a_joint_goes_where_mujoco_puts_it(kind, tmp_path):
+    """Linkages that turn the other way; and one with a multiplier and an offset."""
+    robot = load_robot(paths.find('robots', 'panda' if kind == 'odd' else kind))
+    if kind == 'odd':
+        text = robot.urdf_path.read_text(encoding='utf-8')
+        assert text.count('<mimic ') == 1
+        file = tmp_path / 'odd.urdf'
+        file.write_text(text.replace('<mimic ', '<mimic multiplier="0.5" offset="0.003" '))
+        robot = replace(robot, urdf=str(file))
+    oracle, world = Oracle(robot), World(robot, robot.urdf_path, objects=())
+    ends = robot.grippers[0].closed, robot.grippers[0].open
+    for opening in np.linspace(*ends, 3):
+        world.reset(gripper=opening)
+        full = oracle.full(np.append(robot.home, opening))
+        for name in list(oracle.model.names)[1:]:
+            column = oracle.model.joints[oracle.model.getJointId(name)].idx_q
+            assert full[column] == pytest.approx(world.data.joint(name).qpos[0]), name
+
+
+@pytest.mark.parametrize('name', ROBOTS)
+def test_at_home_nothing_touches_at_any_opening(name):
+    """Else an attack would find a contact that no command made."""
+    robot = load_robot(paths.find('robots', name))
+    oracle, joints = Oracle(robot), robot.ready
+    for share in np.linspace(0.0, 1.0, 4):
+        joints[robot.dof :] = [g.open + share * (g.closed - g.open) for g in robot.grippers]
+        assert oracle.distances(oracle.full(joints)).min() > 0.0
 
 
 def test_percentiles_and_overruns():

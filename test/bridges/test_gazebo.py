@@ -64,7 +64,7 @@ def test_the_controllers_take_every_command_and_joint(robot, namespace):
     for name in controller_names(robot):  # the manager and its spawner look at different places
         assert manager[name]['type'] == nodes[f'{namespace}/{name}']['type']
     assert nodes.pop(f'{namespace}/{BROADCASTER}').keys() == {'type'}
-    moved = [joint for node in nodes.values() for joint in node['joints']]
+    moved = [j for node in nodes.values() for j in node.get('joints') or [node['joint']]]
     assert sorted(moved) == sorted(robot.joint_names)
     assert [j for j in moved if j in robot.arm_joints] == list(robot.arm_joints)
     for arm in robot.arms:
@@ -84,6 +84,11 @@ def test_the_model_has_an_interface_for_every_joint(robot, namespace):
         name for name, joint in joints.items() if joint.find('command_interface') is not None
     ]
     assert commanded == list(robot.joint_names)
+    faces = {n: joints[n].find('command_interface').get('name') for n in commanded}
+    for arm in robot.arms:
+        face = 'velocity' if arm.driver.arm.velocity else 'position'
+        assert {faces[name] for name in arm.joint_names} == {face}
+        assert arm.gripper is None or faces[arm.gripper.joint] == 'position'
     in_urdf = {joint.get('name') for joint in root.findall('joint')}
     assert joints.keys() <= in_urdf
     followers = {j.get('name') for j in root.findall('joint') if j.find('mimic') is not None}

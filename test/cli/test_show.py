@@ -82,6 +82,22 @@ def test_a_robot_is_shown_with_everything_of_its_file(tmp_path: Path):
     assert wrong.exit_code == 1 and 'name a .png' in wrong.stderr
 
 
+def test_each_arm_of_several_is_shown(tmp_path: Path):
+    robot = load_robot(paths.find('robots', 'dual_panda'))
+    shown = read('show', 'robot', 'dual_panda')['robot']
+    for arm in robot.arms:
+        assert shown['frames']['tool'][arm.name] == arm.tool_frame
+        assert shown['driver'][arm.name]['arm'] == arm.driver.arm_topic
+        assert shown['gripper'][arm.name]['joint'] == arm.gripper.joint
+    left, right = (shown['tool_pose'][name]['position'] for name in ('left', 'right'))
+    assert left[1] - right[1] == pytest.approx(0.6)
+    picture = tmp_path / 'pair.png'
+    text = run('show', 'robot', 'dual_panda', '--picture', str(picture)).output
+    for name in (*robot.joint_names, *(arm.driver.gripper_topic for arm in robot.arms)):
+        assert name in text
+    assert cv2.imread(str(picture)) is not None
+
+
 def test_a_policy_is_shown_with_its_spaces_and_times():
     shown = read('show', 'policy', 'tiny_pi0')['policy']
     assert shown['chunk'] == pytest.approx(shown['horizon'] * shown['step'])

@@ -98,7 +98,7 @@ def crane(folder: Path) -> Path:
     return file
 
 
-def odd(joints: int, seed: int) -> str:
+def odd(joints: int, seed: int, handed: bool = True) -> str:
     """Return an arm of boxes and cylinders whose links and joints share odd names."""
     rng = np.random.default_rng(seed)
     parts = [link('ground', '<geometry><cylinder radius="0.1" length="0.06"/></geometry>')]
@@ -118,4 +118,5 @@ def odd(joints: int, seed: int) -> str:
             joint(name, above, name, f'0 0 {height}', axis),
         ]
         above, height = name, length + 0.05
-    return f'<robot name="odd">{"".join(parts)}{hand(above, f"0 0 {height}")}</robot>'
+    end = hand(above, f'0 0 {height}') if handed else ''
+    return f'<robot name="odd">{"".join(parts)}{end}</robot>'

@@ -15,9 +15,10 @@ from PIL import Image
 import pinocchio as pin
 import pytest
 
-from vla_ros import paths
+from vla_ros import config, paths
 from vla_ros.bench.invariance import Invariance
 from vla_ros.cli.main import vla
+from vla_ros.fit import check
 from vla_ros.importing.importer import import_robot, Imported
 from vla_ros.kinematics import Kinematics
 from vla_ros.kinematics.solids import solid_of
@@ -25,6 +26,7 @@ from vla_ros.robot import load_robot
 from vla_ros.safety import load_safety
 from vla_ros.safety.model import build_model
 from vla_ros.safety.survey import survey
+from vla_ros.spec import PolicySpec
 
 
 @pytest.fixture(scope='module')
@@ -179,3 +181,15 @@ def test_any_arm_is_imported_and_stays_safe_under_attack(joints, seed, tmp_path)
     points = world_points(done.urdf, np.append(arm, [0.02, 0.02]), rng, 2000)
     assert uncovered(done.robot, arm, points) <= 1e-6
     attack(done, 150)
+
+
+def test_an_arm_without_a_gripper_is_imported_and_held(tmp_path):
+    done = import_robot(odd(3, 1, handed=False), 'odd.urdf', tmp_path, [tmp_path])
+    assert done.robot.grippers == () and any('no gripper' in note for note in done.notes)
+    assert done.robot.joint_names == tuple(joint.name for joint in done.parts.arm)
+    held, gripped = (
+        config.load(paths.find('policies', n), PolicySpec) for n in ('hold_arm', 'hold')
+    )
+    assert check(done.robot, held) == []
+    assert any('leave the slice out' in finding for finding in check(done.robot, gripped))
+    attack(done, 100)

@@ -117,4 +117,5 @@ def test_a_gripper_goal_is_reached_and_says_where_it_is(caller):
     answer = caller.ended(caller.send(convert.gripper_goal(0.005, 40.0), index=1))
     assert answer.status == SUCCEEDED and answer.result.reached_goal
     assert answer.result.position == pytest.approx(0.005, abs=0.011)
-    assert not caller.send(convert.gripper_goal(float('nan'), 40.0), index=1).accepted
+    for nowhere in (float('nan'), float('inf')):
+        assert not caller.send(convert.gripper_goal(nowhere, 40.0), index=1).accepted

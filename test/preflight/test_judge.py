@@ -29,8 +29,10 @@ import numpy as np
 import pytest
 
 from vla_ros import graph, paths
+from vla_ros.preflight.controllers import judge_controllers, named
 from vla_ros.preflight.facts import Controller, Endpoint, Facts, Lens, Peer, Stream
 from vla_ros.preflight.finding import Finding
+from vla_ros.preflight.joints import bounds
 from vla_ros.preflight.judge import judge
 from vla_ros.preflight.machine import Accelerator, judge_machine, Machine, Profile
 from vla_ros.preflight.streams import rate
@@ -451,6 +453,31 @@ def test_a_streamed_arm_is_judged_by_the_order_of_its_controller():
     backwards = {'panda_arm_controller': ROBOT.arm_joints[::-1]}
     named = judge(facts(controller_joints=backwards), WANTED)
     assert [f.verdict for f in named if f.name == 'joint order'] == ['ok']
+
+
+def test_every_arm_and_gripper_of_a_pair_is_judged():
+    pair = replace(WANTED, robot=load_robot(paths.find('robots', 'dual_panda')))
+    low, high = bounds(pair)
+    assert len(low) == len(high) == len(pair.robot.joint_names) == 16
+    assert ((pair.robot.ready > low) & (pair.robot.ready < high)).all()
+    sides = 'left_panda', 'right_panda'
+    wanted = [f'{side}_{part}_controller' for side in sides for part in ('arm', 'gripper')]
+    assert [one.name for one in named(pair)] == wanted
+    loaded = tuple(Controller(name, JTC[0].type, 'active') for name in wanted[:-1])
+    (found,) = judge_controllers(facts(controllers=loaded), pair)
+    assert found.verdict == 'bad' and found.found.startswith(f'{wanted[-1]} is not loaded')
+
+
+def test_an_arm_without_a_gripper_has_bounds_for_its_joints_alone():
+    bare = ROBOT.with_arm(gripper=None, driver=replace(ROBOT.driver, gripper_topic=''))
+    low, high = bounds(replace(WANTED, robot=bare))
+    assert len(low) == len(high) == bare.dof == 7
+
+
+def test_what_is_no_controller_of_ros2_control_is_not_asked_for():
+    servo = replace(WANTED, robot=load_robot(paths.find('robots', 'panda_servo')))
+    assert named(servo) == ()
+    assert [one.name for one in named(WANTED)] == [c.name for c in JTC]
 
 
 def test_pictures_fit_their_robot_file():

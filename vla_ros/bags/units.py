@@ -7,15 +7,16 @@ import numpy as np
 from vla_ros.errors import BagError
 from vla_ros.robot import RobotSpec
 from vla_ros.types import Array
+from vla_ros.urdf import turning_joints
 
 SLACK = 0.35  # [rad] a joint may be beyond its planning limit: hardware has more room
 OPEN = 0.5  # share of a gripper's stroke that it may be beyond its ends
 SHARE = 0.01  # of the rows may be wilder: a glitch is no unit
-DEGREE = np.pi / 180.0  # [rad]
+TURN, SLIDE = ('rad', 'degrees', np.pi / 180.0), ('m', 'millimetres', 1e-3)  # ours, another's
 
 
 def check_units(positions: Array, robot: RobotSpec, source: str) -> None:
-    """Refuse joints that cannot be in radians, or a gripper that cannot be in metres.
+    """Refuse joints that cannot be in radians, or a gripper not in metres, or radians if it turns.
 
     Args:
         positions: (K, n) as recorded, the grippers' last.
@@ -31,12 +32,13 @@ def check_units(positions: Array, robot: RobotSpec, source: str) -> None:
         raise BagError(f'{source} has positions that are not finite: record it again.')
     arm = positions[:, : robot.dof]
     lower, upper = robot.limits('lower') - SLACK, robot.limits('upper') + SLACK
-    _check(arm, lower, upper, robot.arm_joints, ('rad', 'degrees', DEGREE), source)
+    _check(arm, lower, upper, robot.arm_joints, TURN, source)
+    turning = turning_joints(robot.urdf_path)
     for column, gripper in enumerate(robot.grippers, robot.dof):
         ends = np.sort([gripper.closed, gripper.open])
         room = OPEN * (ends[1] - ends[0])
         low, high = ends[:1] - room, ends[1:] + room
-        mine, unit = positions[:, column : column + 1], ('m', 'millimetres', 1e-3)
+        mine, unit = positions[:, [column]], TURN if gripper.joint in turning else SLIDE
         _check(mine, low, high, (gripper.joint,), unit, source)
 
 

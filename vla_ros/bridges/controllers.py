@@ -16,6 +16,8 @@ PLUGINS = {  # kind of controller, of the arm or of the gripper -> the plugin th
     'joint_trajectory_controller': 'joint_trajectory_controller/JointTrajectoryController',
     'follow_joint_trajectory': 'joint_trajectory_controller/JointTrajectoryController',
     'forward_position_controller': 'forward_command_controller/ForwardCommandController',
+    'forward_velocity_controller': 'forward_command_controller/ForwardCommandController',
+    'gripper_command': 'position_controllers/GripperActionController',
 }
 TRAJECTORIES = {
     'command_interfaces': ['position'],
@@ -28,6 +30,8 @@ SETTINGS: dict[str, dict[str, Any]] = {  # beside the joints
     'joint_trajectory_controller': TRAJECTORIES,
     'follow_joint_trajectory': TRAJECTORIES,
     'forward_position_controller': {'interface_name': 'position'},
+    'forward_velocity_controller': {'interface_name': 'velocity'},
+    'gripper_command': {'allow_stalling': True},  # to hold something is no failure
 }
 
 
@@ -44,8 +48,9 @@ def controllers(robot: RobotSpec, namespace: str) -> dict[str, Any]:
     manager: dict[str, Any] = {'update_rate': UPDATE_RATE, 'use_sim_time': True}
     nodes = {'controller_manager': manager, BROADCASTER: {'type': PLUGIN}}
     for one in commanded(robot):
-        said = {'type': PLUGINS[one.kind], 'joints': list(one.joints)}
-        nodes[one.name] = {**said, **deepcopy(SETTINGS[one.kind])}
+        single = one.kind == 'gripper_command'
+        joints = {'joint': one.joints[0]} if single else {'joints': list(one.joints)}
+        nodes[one.name] = {'type': PLUGINS[one.kind], **joints, **deepcopy(SETTINGS[one.kind])}
     # The manager reads the type from its own parameters, its spawner from the controller's.
     manager.update({name: {'type': nodes[name]['type']} for name in controller_names(robot)})
     return {f'{namespace}/{name}': {'ros__parameters': said} for name, said in nodes.items()}

@@ -15,8 +15,9 @@ from vla_ros import graph
 from vla_ros.bridges.controllers import controllers
 from vla_ros.bridges.description import angles, describe, forward, hold, named, numbers, text
 from vla_ros.errors import ConfigError
-from vla_ros.robot import Camera, RobotSpec
+from vla_ros.robot import Camera, KINDS, RobotSpec
 
+BY_VELOCITY = [name for name, kind in KINDS.items() if kind.velocity]  # kinds of controllers
 WORLD = 'world'  # link that stands still
 CLIP = (0.02, 10.0)  # [m] of a camera
 GZ_TYPES = {  # of Gazebo Harmonic and later
@@ -103,15 +104,18 @@ def model(robot: RobotSpec, namespace: str, parameters: Path) -> str:
 
 
 def _hardware(robot: RobotSpec, root: ElementTree.Element) -> ElementTree.Element:
-    """Return the hardware of ros2_control: positions in, positions and velocities out."""
+    """Return the hardware of ros2_control: what controllers write in, places and speeds out."""
     system = ElementTree.Element('ros2_control', name='GazeboSystem', type='system')
     named(ElementTree.SubElement(system, 'hardware'), 'plugin', 'gz_ros2_control/GazeboSimSystem')
     start = dict(zip(robot.joint_names, robot.ready))
+    moved = [one.joints for one in graph.controllers(robot) if one.kind in BY_VELOCITY]
+    faces = {joint: 'velocity' for joints in moved for joint in joints}
     followers = [j.get('name', '') for j in root.iter('joint') if j.find('mimic') is not None]
     for name in (*robot.joint_names, *followers):
         joint = ElementTree.SubElement(system, 'joint', name=name)
         if name in start:  # what follows by mimic has no command of its own
-            ElementTree.SubElement(joint, 'command_interface', name='position')
+            face = faces.get(name, 'position')
+            ElementTree.SubElement(joint, 'command_interface', name=face)
         state = ElementTree.SubElement(joint, 'state_interface', name='position')
         if name in start:
             named(state, 'param', numbers([start[name]]), name='initial_value')

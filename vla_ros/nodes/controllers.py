@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+import math
 import threading
 from typing import Any
 
@@ -246,7 +247,7 @@ class GripperServer(Server):
     def wanted(self, goal: Any) -> None:
         """Refuse what is no place."""
         position, _ = convert.gripper_goal_from_msg(goal)
-        if not position == position:
+        if not math.isfinite(position):
             raise ShapeError('the gripper goal is not finite.')
 
     def begin(self, goal: Any) -> None:

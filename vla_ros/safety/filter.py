@@ -277,6 +277,8 @@ class SafetyFilter:
             error = self._tracking.error(self._now, measured)
             if error > self.config.tracking_limit:
                 self._latched.setdefault('tracking_lost', f'by up to {error:.3f} m')
+        if not any(faults):
+            return []
         for fault in faults:
             if fault and self.config.faults[fault].latched:
                 self._latched.setdefault(fault, '')

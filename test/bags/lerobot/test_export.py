@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from vla_ros import paths
 from vla_ros.bags import lerobot_format as fmt
 from vla_ros.bags.alignment import Episode, Settings
 from vla_ros.bags.export import export
@@ -24,6 +25,7 @@ from vla_ros.bags.lerobot_writer import DataSetWriter
 from vla_ros.bags.staging import Staging
 from vla_ros.bags.units import check_units
 from vla_ros.errors import BagError, ShapeError, UnknownNameError
+from vla_ros.robot import load_robot
 
 from .conftest import number_of, RATES, SHAPES, T0
 
@@ -251,6 +253,14 @@ def test_a_gripper_in_millimetres_is_told_and_a_glitch_is_none(robot):
     check_units(wild, robot, 'x')
     rows[:, -1] = 20.0
     with pytest.raises(BagError, match="'panda_finger_joint1' of x is at 20.*millimetres"):
+        check_units(rows, robot, 'x')
+
+
+def test_a_gripper_that_turns_is_in_radians():
+    robot = load_robot(paths.find('robots', 'ur5e'))
+    rows = np.tile(robot.ready, (500, 1))
+    rows[:, -1] = np.rad2deg(0.4)
+    with pytest.raises(BagError, match='these are degrees: convert them to rad'):
         check_units(rows, robot, 'x')
 
 
