@@ -41,7 +41,7 @@ OBSTACLES = (
     Obstacle('column', 'cylinder', [0.5, 0.05], [0.40, 0.34, 0.25]),
     Obstacle('crate', 'box', [0.20, 0.24, 0.16], [0.62, -0.30, 0.08], [0.0, 0.0, 0.26, 0.966]),
     Obstacle(
-        'hand', 'sphere', [0.07], [0.15, -0.45, 0.45], linear_velocity=[0.0, 0.12, 0.0],
+        'ball', 'sphere', [0.07], [0.15, -0.45, 0.45], linear_velocity=[0.0, -0.12, 0.0],
         uncertainty=0.02,
     ),
 )  # fmt: skip

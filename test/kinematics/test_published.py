@@ -34,7 +34,7 @@ MODELS = {  # robot file -> the published model
     'gen3': f'{SHARE}/{PLAN}/kinova_robot_model/kinova_robotiq.urdf',
     'ur5e': 'airo_models/arms/ur5e/ur5e.urdf',
 }
-MESHES = ('panda', 'so101', 'xarm7', 'gen3')  # in a format that Pinocchio reads
+MESHES = ('panda', 'so101', 'xarm7', 'gen3')  # published in a format that Pinocchio reads
 POINTS = 100_000
 
 

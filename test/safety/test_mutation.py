@@ -113,7 +113,7 @@ MUTANTS = (
 
 def first_harm(robot, config, make, most=MOST):
     """Return the first violation that is a matter of safety, None if there is none."""
-    run = Invariance(robot, [config], 7, make)
+    run = Invariance(robot, [config], 8, make)
     for number in range(most):
         for violation in run.episode(number, TICKS).violations:
             if violation.what != JERK:
