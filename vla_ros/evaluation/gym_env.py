@@ -7,7 +7,7 @@ requirements/gymnasium.txt names its version.
 from __future__ import annotations
 
 import string
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class TabletopEnv(gymnasium.Env):
     [m]; and 'instruction'. The reward is 1 in the step that completes the request, else 0.
     """
 
-    metadata = {'render_modes': ['rgb_array'], 'render_fps': 10}  # noqa: RUF012
+    metadata: ClassVar[dict[str, Any]] = {'render_modes': ['rgb_array'], 'render_fps': 10}
 
     def __init__(
         self,
