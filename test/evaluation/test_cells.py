@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import pytest
 
 from vla_ros.errors import ConfigError, UnknownNameError
-from vla_ros.evaluation.eval_report import page
+from vla_ros.evaluation.eval_report import film_failures, page
 from vla_ros.evaluation.figures import cell_figures, figures
 from vla_ros.evaluation.metrics import Outcome
 from vla_ros.evaluation.report import cell_table
-from vla_ros.evaluation.runner import Evaluation, Played, run
+from vla_ros.evaluation.runner import Cell, Evaluation, Played, Player, run
 from vla_ros.evaluation.suite import Trial
 from vla_ros.safety.config import MODES
+from vla_ros.sim.tabletop import Tabletop
 from vla_ros.sim.tasks import TASKS
 
 pytestmark = pytest.mark.timeout(300)  # [s] on a machine that is busy with other work
@@ -117,3 +120,30 @@ def test_an_episode_that_stands_still_for_long_is_a_deadlock(
     stopped = replace(study, modes=('stop',), axes=('on',))
     _, only = figures(stopped, run(stopped, 1, lambda one: None))['cells']
     assert (only['success_rate'], only['contacts'], only['deadlocks']) == (0.0, 0, 1)
+
+
+def test_failures_are_filmed_as_they_went_and_shown_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TASKS, 'reach', replace(TASKS['reach'], time_limit=0.5))
+    suite = tmp_path / 'reach.yaml'
+    suite.write_text('name: reach\ntasks: [reach]\nfirst_seed: 1000000000\n')
+    short = Evaluation('panda', ('expert',), 'default', str(suite), 2, 0)
+    player = Player(short)
+    played = run(short, 1, lambda one: None, None, player)
+    assert [one.outcome.success for one in played] == [False, False]
+    again: list[Played] = []
+
+    def play(index: int, cell: Cell, film: Callable[[Tabletop], None]) -> Played:
+        again.append(player.play(index, cell, film))
+        return again[-1]
+
+    films = film_failures(played, play, tmp_path / 'films', 0.005)
+    assert again == played
+    for path in films.values():
+        video = cv2.VideoCapture(str(path))
+        assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 5  # one every 0.1 s
+        assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(10.0)
+    text = page(figures(short, played), played, films)
+    assert text.count('src="data:video/mp4;base64,') == len(films) == 2
+    assert '0.0 % [0.0, 65.8]' in text
