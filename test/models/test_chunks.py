@@ -120,7 +120,7 @@ def test_rotary_tables_that_a_graph_reads_stay_when_longer_ones_are_made(case):
     recorder = Recorder()
     captured = CapturedChunks(case[0], BUCKET, recorder)
     captured(inputs, noise, STEPS, None)
-    tables = [t for t in case[0]._turns._tables]
+    tables = list(case[0]._turns._tables)
     Chunks(case[0])(ask(case, 0, 200)[0], noise, STEPS, None)
     later = case[0]._turns._tables
     assert len(later) > len(tables) and all(a is b for a, b in zip(tables, later))
@@ -129,7 +129,7 @@ def test_rotary_tables_that_a_graph_reads_stay_when_longer_ones_are_made(case):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 @pytest.mark.parametrize('kind', ['free', 'exact', 'identity', 'trained'])
 def test_graphs_of_cuda_answer_as_without(kind):
-    build, *sizes = KINDS['pi05']
+    _, *sizes = KINDS['pi05']
     engine = Pi05Engine(build_pi05().cuda(), SIZES.horizon)
     case = (engine, *sizes)
     plain, captured = Chunks(engine), CapturedChunks(engine, LONGEST)

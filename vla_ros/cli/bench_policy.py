@@ -53,7 +53,10 @@ def policy(
     """
     import torch
 
+    from vla_ros.bench import floor, pi0
     from vla_ros.bench import policy as bench
+    from vla_ros.bench.soak import EXCHANGES
+    from vla_ros.bench.soak import soak as run_soak
 
     place = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     if place.startswith('cuda') and not torch.cuda.is_available():
@@ -63,15 +66,15 @@ def policy(
     kind = getattr(torch, dtype or ('bfloat16' if place.startswith('cuda') else 'float32'))
     count = words or (6 if model == 'tiny_pi0' else 20)
     with output.console.status('loading …') as status:
-        made = bench.make(model, place, kind, cameras, count)
+        made = pi0.make(model, place, kind, cameras, count)
 
         def told(text: str) -> None:
             status.update(f'{text} …')
 
         rows = bench.measure(made, calls, compilers=compilers, told=told)
         told('measuring the device')
-        least = bench.floor(made)
-        grown = bench.soak(made, soak, lambda n: told(f'soak: call {n}')) if soak else None
+        least = floor.floor(made)
+        grown = run_soak(made, soak, lambda n: told(f'soak: call {n}')) if soak else None
     result = _result(made, rows, least, grown)
     output.console.print(_table(result))
     output.console.print(
@@ -82,8 +85,8 @@ def policy(
     )
     if grown:
         output.console.print(
-            f'{grown["calls"]} calls: memory grew by {grown["growth_mb"]:.1f} MB; 8 exchanged '
-            f'checkpoints: by {grown["exchange_growth_mb"]:.1f} MB'
+            f'{grown["calls"]} calls: memory grew by {grown["growth_mb"]:.1f} MB; {EXCHANGES} '
+            f'exchanged checkpoints: by {grown["exchange_growth_mb"]:.1f} MB'
         )
     output.write(result)
     if grown and max(grown['growth_mb'], grown['exchange_growth_mb']) > GROWTH:
