@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PI0Config, PI0ForConditionalGeneration
 
 from vla_ros import paths
+from vla_ros.errors import ConfigError
 from vla_ros.models.chunks import CapturedChunks, Chunks, Inputs
 from vla_ros.models.pi0 import Pi0Engine
 from vla_ros.policies.loading import load
@@ -57,6 +58,24 @@ class Bench:
         state = torch.randn(config.max_state_dim, generator=rng)
         noise = torch.randn(1, config.chunk_size, config.max_action_dim, generator=rng)
         return Inputs(pixels, words, state).on(self.device, torch.float32), noise.to(self.device)
+
+
+def machine(
+    device: str | None, dtype: str | None, threads: int | None
+) -> tuple[str, torch.dtype, int]:
+    """Return device, type and threads, with what is usual where they are None.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    place = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    gpu = place.startswith('cuda')
+    if gpu and not torch.cuda.is_available():
+        raise ConfigError(f"there is no device '{place}' here: choose --device cpu.")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    kind = getattr(torch, dtype or ('bfloat16' if gpu else 'float32'))
+    return place, kind, torch.get_num_threads()
 
 
 def make(model: str, device: str, dtype: torch.dtype, cameras: int, words: int) -> Bench:
