@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pi_layout import SIZES, weights
 import pytest
 import smolvla_layout
-from test_pi0 import load as load_pi0
-from test_pi05 import build as build_pi05
-from test_smolvla import load as load_smolvla
 import torch
+from transformers import PI0ForConditionalGeneration, SmolVLMConfig
 
+from vla_ros import paths
 from vla_ros.models.chunks import BUCKET, CapturedChunks, Chunks, Inputs
 from vla_ros.models.guidance import PrefixGuidance, TrainedPrefix
 from vla_ros.models.pi0 import Pi0Engine
-from vla_ros.models.pi05 import Pi05Engine
+from vla_ros.models.pi05 import Pi05, Pi05Config, Pi05Engine
+from vla_ros.models.pi_weights import gemma_config, paligemma_config, standard_names
+from vla_ros.models.smolvla import renamed, SmolVLA, SmolVLAConfig
 from vla_ros.models.smolvla_engine import SmolVLAEngine
+from vla_ros.policies.loading import load
 
 STEPS, LONGEST = 3, 2 * BUCKET
+TINY = smolvla_layout.TINY
+
+
+def pi0() -> Pi0Engine:
+    folder = paths.share() / 'checkpoints' / 'tiny_pi0'
+    network = PI0ForConditionalGeneration.from_pretrained(folder, local_files_only=True)
+    return Pi0Engine(network.eval().requires_grad_(False))
+
+
+def pi05(device: str = 'cpu') -> Pi05Engine:
+    tensors = standard_names(weights('pi05'))
+    del tensors['lm_head.weight']
+    config = Pi05Config(paligemma_config(tensors), gemma_config(tensors, 'expert.'))
+    network = load(lambda: Pi05(config), tensors, Path('case'), dtype=torch.float32, device=device)
+    return Pi05Engine(network, SIZES.horizon)
+
+
+def smolvla() -> SmolVLAEngine:
+    vlm = SmolVLMConfig(**smolvla_layout.vlm_config(TINY))
+    widths = {'state_dim': TINY['state'], 'action_dim': TINY['action']}
+    network = SmolVLA(SmolVLAConfig(vlm, TINY['layers'], horizon=7, **widths))
+    network.load_state_dict(renamed(smolvla_layout.weights(TINY)))
+    return SmolVLAEngine(network.eval().requires_grad_(False))
+
+
 # engine, side of a picture, width of the state, horizon, dimensions, words known
 KINDS = {
-    'pi0': (lambda: Pi0Engine(load_pi0()), 96, 4, 12, 4, 38),
-    'pi05': (lambda: Pi05Engine(build_pi05(), SIZES.horizon), SIZES.image, None, SIZES.horizon,
+    'pi0': (pi0, 96, 4, 12, 4, 38),
+    'pi05': (pi05, SIZES.image, None, SIZES.horizon,
              SIZES.dimensions, len(weights('pi05'))),
-    'smolvla': (lambda: SmolVLAEngine(load_smolvla(smolvla_layout.weights(smolvla_layout.TINY))),
-                32, smolvla_layout.TINY['state'], 7, smolvla_layout.TINY['action'], 60),
+    'smolvla': (smolvla, 32, TINY['state'], 7, TINY['action'], 60),
 }  # fmt: skip
 
 
@@ -120,7 +148,7 @@ def test_rotary_tables_that_a_graph_reads_stay_when_longer_ones_are_made(case):
     recorder = Recorder()
     captured = CapturedChunks(case[0], BUCKET, recorder)
     captured(inputs, noise, STEPS, None)
-    tables = [t for t in case[0]._turns._tables]
+    tables = list(case[0]._turns._tables)
     Chunks(case[0])(ask(case, 0, 200)[0], noise, STEPS, None)
     later = case[0]._turns._tables
     assert len(later) > len(tables) and all(a is b for a, b in zip(tables, later))
@@ -129,8 +157,8 @@ def test_rotary_tables_that_a_graph_reads_stay_when_longer_ones_are_made(case):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 @pytest.mark.parametrize('kind', ['free', 'exact', 'identity', 'trained'])
 def test_graphs_of_cuda_answer_as_without(kind):
-    build, *sizes = KINDS['pi05']
-    engine = Pi05Engine(build_pi05().cuda(), SIZES.horizon)
+    _, *sizes = KINDS['pi05']
+    engine = pi05('cuda')
     case = (engine, *sizes)
     plain, captured = Chunks(engine), CapturedChunks(engine, LONGEST)
     for seed, words in enumerate((5, BUCKET + 1, 2)):

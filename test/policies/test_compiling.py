@@ -63,14 +63,16 @@ def answer(policy, obs, prefix=None) -> np.ndarray:
 
 @pytest.mark.parametrize('name', FLOWS)
 def test_each_flow_step_is_one_graph_whatever_the_words(tmp_path, graphs, name):
+    """Of pi0 the first step is another one: it has the state."""
     plain, compiled = pair(name, tmp_path / 'folder', flow_steps=3)
-    assert len(graphs) == 1
+    known = 1 + name.endswith('pi0')
+    assert len(graphs) == known
     obs = CASES[name].observation()
     for text in (obs.instruction, 'a', LONGER):
-        told, before = replace(obs, instruction=text), graphs[0]
+        told, before = replace(obs, instruction=text), sum(graphs)
         np.testing.assert_allclose(answer(compiled, told), answer(plain, told), atol=1e-5)
-        assert graphs[0] - before == 3
-    assert len(graphs) == 1
+        assert sum(graphs) - before == 3
+    assert len(graphs) == known
 
 
 @pytest.mark.parametrize('jacobian', ['exact', 'identity'])
@@ -108,6 +110,57 @@ def test_several_samples_are_compiled_for_the_strategy_that_chooses_among_them(t
     for one, other in zip(compiled.samples(obs, 3), plain.samples(obs, 3)):
         np.testing.assert_allclose(one.actions, other.actions, atol=1e-5)
     assert sum(graphs) - before == 3 and len(graphs) == known
+
+
+@pytest.fixture
+def capturing(monkeypatch):
+    """Let the cpu capture chunks by a recorder that runs again what was recorded."""
+    runs: list[int] = []
+
+    def recorder(run):
+        number, output = len(runs), run()
+        runs.append(0)
+
+        def replay():
+            runs[number] += 1
+            output.copy_(run())
+
+        return replay, output
+
+    monkeypatch.setattr(compiling, 'CAPTURING', {'cpu'})
+    monkeypatch.setattr(compiling, 'RECORDER', recorder)
+    return runs
+
+
+def test_chunks_are_captured_ahead_and_another_instruction_finds_its_graph(
+    tmp_path, graphs, capturing
+):
+    plain, captured = pair('pi05', tmp_path / 'folder', flow_steps=2)
+    known, before = len(capturing), sum(capturing)
+    assert known == 13  # buckets of 16 words up to 200
+    obs = CASES['pi05'].observation()
+    for text in (obs.instruction, 'a', LONGER):
+        told = replace(obs, instruction=text)
+        np.testing.assert_allclose(answer(captured, told), answer(plain, told), atol=1e-4)
+    assert (len(capturing), sum(capturing) - before) == (known, 3)
+
+
+def test_a_capture_that_fails_or_changes_answers_is_not_used(
+    tmp_path, graphs, capturing, monkeypatch, caplog
+):
+    def broken(run):
+        raise RuntimeError('no capture today')
+
+    def wrong(run):
+        output = 1.5 * run()
+        return lambda: None, output
+
+    for recorder, reason in ((broken, 'no capture today'), (wrong, 'its answers change by')):
+        monkeypatch.setattr(compiling, 'RECORDER', recorder)
+        plain, captured = pair('smolvla', tmp_path / recorder.__name__, flow_steps=2)
+        assert 'runs without being captured: ' + reason in caplog.text
+        obs = CASES['smolvla'].observation()
+        np.testing.assert_allclose(answer(captured, obs), answer(plain, obs), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -161,7 +161,7 @@ def test_bfloat16_is_near_float32(case, policy):
     kind, _, folder = case
     obs = observation()
     half = create(spec(kind, folder, dtype='bfloat16'), ROBOT)
-    assert {p.dtype for p in half._model.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in half.engine.network.parameters()} == {torch.bfloat16}
     gap = np.abs(answer(half, obs).actions - answer(policy, obs).actions).max()
     assert 0.0 < gap < 0.1
 

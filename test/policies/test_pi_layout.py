@@ -82,7 +82,7 @@ def test_the_embedding_may_be_there_under_its_own_name_too(copy):
         head = whole['paligemma_with_expert.paligemma.lm_head.weight']
         name = 'paligemma_with_expert.paligemma.model.language_model.embed_tokens.weight'
         save_file({**whole, name: head + 1.0}, path)
-        model = create(spec(kind, folder), ROBOT)._model
+        model = create(spec(kind, folder), ROBOT).engine.network
         vlm = model.model.vlm if kind == 'pi0' else model.vlm
         assert torch.equal(vlm.language_model.embed_tokens.weight, head + 1.0)
 

@@ -8,7 +8,7 @@ import click
 
 from vla_ros.cli.options import json_option
 from vla_ros.cli.output import Output
-from vla_ros.errors import ConfigError, VlaError
+from vla_ros.errors import VlaError
 
 MODELS = ('tiny_pi0', 'mid_pi0', 'pi0')
 DTYPES = ('float32', 'bfloat16', 'float16')
@@ -51,39 +51,35 @@ def policy(
     the device needs by the bandwidth of a copy and the rate of a product that are measured here.
     With --soak, fails where memory grows.
     """
-    import torch
-
+    from vla_ros.bench import floor, pi0
     from vla_ros.bench import policy as bench
+    from vla_ros.bench.soak import EXCHANGES
+    from vla_ros.bench.soak import soak as run_soak
 
-    place = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if place.startswith('cuda') and not torch.cuda.is_available():
-        raise ConfigError(f"there is no device '{place}' here: choose --device cpu.")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    kind = getattr(torch, dtype or ('bfloat16' if place.startswith('cuda') else 'float32'))
+    place, kind, used = pi0.machine(device, dtype, threads)
     count = words or (6 if model == 'tiny_pi0' else 20)
     with output.console.status('loading …') as status:
-        made = bench.make(model, place, kind, cameras, count)
+        made = pi0.make(model, place, kind, cameras, count)
 
         def told(text: str) -> None:
             status.update(f'{text} …')
 
         rows = bench.measure(made, calls, compilers=compilers, told=told)
         told('measuring the device')
-        least = bench.floor(made)
-        grown = bench.soak(made, soak, lambda n: told(f'soak: call {n}')) if soak else None
+        least = floor.floor(made)
+        grown = run_soak(made, soak, lambda n: told(f'soak: call {n}')) if soak else None
     result = _result(made, rows, least, grown)
     output.console.print(_table(result))
     output.console.print(
-        f'{place}, {kind}, {torch.get_num_threads()} threads: floor {least.total_ms:.2f} ms, '
+        f'{place}, {kind}, {used} threads: floor {least.total_ms:.2f} ms, '
         f'{result["floor_share"]:.0%} of ours; copies {least.bandwidth_gb_s:.0f} GB/s, products '
         f'{least.rate_tflop_s:.3g} TFLOP/s',
         markup=False,
     )
     if grown:
         output.console.print(
-            f'{grown["calls"]} calls: memory grew by {grown["growth_mb"]:.1f} MB; 8 exchanged '
-            f'checkpoints: by {grown["exchange_growth_mb"]:.1f} MB'
+            f'{grown["calls"]} calls: memory grew by {grown["growth_mb"]:.1f} MB; {EXCHANGES} '
+            f'exchanged checkpoints: by {grown["exchange_growth_mb"]:.1f} MB'
         )
     output.write(result)
     if grown and max(grown['growth_mb'], grown['exchange_growth_mb']) > GROWTH:

@@ -62,10 +62,10 @@ class Norm:
 
 
 class Turns:
-    """Rotary tables of positions, computed once: cosines, and sines with the sign of their half."""
+    """Rotary tables of positions, computed once: cosines, and sines signed as their half."""
 
     def __init__(self, frequencies: Tensor, dtype: torch.dtype) -> None:
-        """Keep the frequencies (d / 2,) and the type of the tables; angles are float32 at least."""
+        """Keep the frequencies (d / 2,) and the tables' type; angles are float32 at least."""
         exact = torch.promote_types(frequencies.dtype, torch.float32)
         self._frequencies, self._dtype = frequencies.to(exact), dtype
         self._tables = [self._computed(64)]  # older ones stay: a captured graph may read them
@@ -82,8 +82,8 @@ class Turns:
             counted: How many of them count, () on the device; None: all.
             count: Tokens that follow.
         """
-        if counted is None:
-            return self(room, count)
+        if counted is None:  # strides of its own: a compiled step must not depend on our table
+            return self(room, count).contiguous()
         places = torch.arange(count, device=counted.device)
         return self._upto(room + count)[:, counted + places]
 

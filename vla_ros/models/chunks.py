@@ -89,16 +89,15 @@ class CapturedChunks:
         count = inputs.words.shape[0]
         room = BUCKET * -(-count // BUCKET)
         kind = None if guide is None else guide.key
-        key = (inputs.pixels.shape, noise.shape, steps, kind)
-        if (room, *key) not in self._graphs:
+        way = (inputs.pixels.shape, noise.shape, steps, kind)
+        if (room, way) not in self._graphs:
             sizes = {room, *self._rooms}
-            for size in sorted(s for s in sizes if (s, *key) not in self._graphs):
-                words = inputs.words[:size]
-                self._graphs[size, *key] = _Graph(
-                    self._engine, self._recorder, inputs._replace(words=words), size, noise,
-                    steps, guide,
-                )  # fmt: skip
-        return self._graphs[room, *key].run(inputs, noise, guide)
+            for size in sorted(s for s in sizes if (s, way) not in self._graphs):
+                cut = inputs._replace(words=inputs.words[:size])
+                self._graphs[size, way] = _Graph(
+                    self._engine, self._recorder, cut, size, noise, steps, guide
+                )
+        return self._graphs[room, way].run(inputs, noise, guide)
 
 
 class _Graph:

@@ -130,7 +130,7 @@ class SmolVLAEngine:
         self._last(x, rooms[-1].first(known), turns)
         after = self._turns.behind(known, counted, steps)
         rooms = [self._read(room, k, known) for k, room in enumerate(rooms)]
-        both = after, self._turns(0, steps)
+        both = after, self._turns.behind(0, None, steps)
         masks = tuple(
             None if sees is None else shown(sees, self._share, x.dtype) for sees in (own, across)
         )

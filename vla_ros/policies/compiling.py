@@ -33,7 +33,7 @@ from vla_ros.robot import RobotSpec
 from vla_ros.types import Array, ChunkPrefix
 
 BACKEND = 'inductor'
-CAPTURING, RECORDER = {'cuda'}, cuda_graph  # devices whose chunks are captured, and what does
+CAPTURING, RECORDER = {'cuda'}, cuda_graph  # devices whose chunks are captured, what does it
 # Largest change of an action, as a part of the chunk's largest one: sums in another order.
 TOLERANCE = {'float32': 1e-3, 'float16': 2e-2, 'bfloat16': 1e-1}
 log = logging.getLogger(__name__)
@@ -54,8 +54,8 @@ class CompilablePolicy(SamplingPolicy, Protocol):
 def compile_hot(policy: CompilablePolicy, robot: RobotSpec) -> None:
     """Compile the hot part of a policy, on a GPU capture its chunks too, or log why not.
 
-    Each stays as it was where there is no compiler, where that fails, and where answers change by more than
-    TOLERANCE.
+    Each stays as it was where there is no compiler, where that fails, and where answers change
+    by more than TOLERANCE.
 
     Args:
         policy: As it was loaded.

@@ -23,7 +23,6 @@ from vla_ros.spec import PolicySpec
 from vla_ros.statistics import Statistics
 from vla_ros.types import ActionChunk, Array, ChunkPrefix, JointState, Observation
 
-
 # (inputs, noise (B, T, A), flow steps, guide) -> chunks (B, T, A)
 Sampler = Callable[[Inputs, Tensor, int, Guide | None], Tensor]
 

@@ -35,8 +35,12 @@ from vla_ros.spec import PolicySpec
 from vla_ros.statistics import Statistics
 from vla_ros.types import Observation
 
+LONGEST = 48  # words of a prompt
 FAMILY = Family(
-    'pi0', ('transformers', 'openpi', 'lerobot'), steps=('pi0_new_line_processor',), longest=48
+    'pi0',
+    ('transformers', 'openpi', 'lerobot'),
+    steps=('pi0_new_line_processor',),
+    longest=LONGEST,
 )
 NAMES = {  # standard name -> name in transformers
     'vlm.': 'model.vlm.',
@@ -94,7 +98,7 @@ class Pi0(FlowPolicy):
             state=self._given.state,
             action=self._given.action,
             dimensions=model.config.max_action_dim,
-            longest_prompt=FAMILY.longest,
+            longest_prompt=LONGEST,
             flow_steps=self._given.config.get('num_inference_steps', 10),
         )
 

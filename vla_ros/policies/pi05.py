@@ -32,11 +32,12 @@ from vla_ros.spec import PolicySpec
 from vla_ros.statistics import Statistics
 from vla_ros.types import Array, Observation
 
+LONGEST = 200  # words of a prompt
 FAMILY = Family(
     'pi05',
     ('openpi', 'lerobot'),
     steps=('pi05_prepare_state_tokenizer_processor_step',),
-    longest=200,
+    longest=LONGEST,
     quantiles=True,
 )
 # Tensors that some files have and the network has not: PaliGemma's output layer, and what was
@@ -90,7 +91,7 @@ class Pi05Policy(FlowPolicy):
             state=given.state,
             action=given.action,
             dimensions=config.max_action_dim,
-            longest_prompt=FAMILY.longest,
+            longest_prompt=LONGEST,
             flow_steps=given.config.get('num_inference_steps', 10),
             longest_trained=given.config.get('rtc_training_max_delay', 0),
         )
