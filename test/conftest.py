@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-import ctypes
-import fcntl
-import hashlib
-from importlib.util import find_spec
+from collections.abc import Callable, Sequence
 import os
 from pathlib import Path
 import subprocess
@@ -58,65 +54,3 @@ def environment() -> Callable[..., str]:
         return str(python)
 
     return make
-
-
-@pytest.fixture(scope='session')
-def control_msgs() -> Iterator[None]:
-    """Make `control_msgs` known to this process and to those that it starts.
-
-    Where ROS 2 has it, that is all. PyPI lacks it, so what the drivers use of it is built from
-    test/interfaces into the cache, once (half a minute).
-    """
-    pytest.importorskip('rclpy')
-    if find_spec('control_msgs') is not None:
-        yield
-        return
-    prefix = _built(Path(__file__).parent / 'interfaces' / 'control_msgs')
-    libraries, (packages,) = prefix / 'lib', (prefix / 'lib').glob('python*/site-packages')
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(packages)
-        for name, first, last in (
-            ('PYTHONPATH', packages, ''),
-            ('LD_LIBRARY_PATH', libraries, ''),
-            ('AMENT_PREFIX_PATH', prefix, sys.prefix),
-        ):
-            patch.setenv(name, f'{first}{os.pathsep}{os.environ.get(name, last)}')
-        kinds = ('generator_c', 'typesupport_c', 'typesupport_introspection_c')
-        for kind in (*kinds, 'typesupport_fastrtps_cpp', 'typesupport_fastrtps_c', 'generator_py'):
-            # The loader read LD_LIBRARY_PATH when this process began; what is loaded, it finds.
-            ctypes.CDLL(str(libraries / f'libcontrol_msgs__rosidl_{kind}.so'), ctypes.RTLD_GLOBAL)
-        yield
-
-
-def _built(source: Path) -> Path:
-    """Return the install folder of an interface package, built once in this environment."""
-    files = sorted(path for path in source.rglob('*') if path.is_file())
-    digest = hashlib.sha256(b''.join(path.read_bytes() for path in files) + sys.prefix.encode())
-    folder = CACHE / f'{source.name}-{digest.hexdigest()[:12]}'
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / 'lock').open('w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
-        if (folder / 'done').exists():
-            return folder / 'install'
-        environment = {
-            **os.environ,
-            'AMENT_PREFIX_PATH': sys.prefix,
-            'CMAKE_PREFIX_PATH': sys.prefix,
-            'COLCON_HOME': str(folder),
-            'MAKEFLAGS': f'-j{os.cpu_count() or 1}',
-            'PATH': f'{Path(sys.prefix) / "bin"}{os.pathsep}{os.environ.get("PATH", os.defpath)}',
-        }
-        environment.pop('PYTHONPATH', None)
-        words = [
-            '--log-base', 'log', 'build', '--base-paths', source, '--build-base', 'build',
-            '--merge-install', '--install-base', 'install', '--cmake-args',
-            f'-DPython3_EXECUTABLE={sys.executable}', '-DBUILD_TESTING=OFF',
-        ]  # fmt: skip
-        answer = subprocess.run(
-            [sys.executable, '-m', 'colcon', *map(str, words)],
-            cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False,
-        )  # fmt: skip
-        if answer.returncode:
-            pytest.skip(f'{source.name} cannot be built here: {answer.stderr[-300:]}')
-        (folder / 'done').touch()
-    return folder / 'install'

@@ -23,7 +23,7 @@ from vla_ros.ros.qos import interface
 from vla_ros.status import GoalCode
 from vla_ros.types import Trajectory
 
-pytestmark = pytest.mark.timeout(600)  # control_msgs may have to be built
+pytestmark = pytest.mark.timeout(300)
 ROBOT = load_robot(paths.find('robots', 'panda_action'))
 HOME = np.array(ROBOT.home)
 LIMIT = 40.0  # bound of every wait [s]
@@ -54,7 +54,7 @@ class Caller:
 
 
 @pytest.fixture(scope='module')
-def caller(control_msgs) -> Iterator[Caller]:
+def caller() -> Iterator[Caller]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
         patch.setenv('ROS_DOMAIN_ID', str(free_domain(random.Random())))

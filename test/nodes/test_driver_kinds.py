@@ -18,7 +18,7 @@ from driven import Cell, cell_of, LATE, RESTING
 
 from vla_ros.drivers.link import silence_of
 
-pytestmark = pytest.mark.timeout(600)  # control_msgs may have to be built
+pytestmark = pytest.mark.timeout(300)
 ALWAYS = ['panda_action', 'panda_velocity']
 OTHERS = ['panda_isaac', 'panda_servo']
 ALL = os.environ.get('VLA_ROS_ALL_DRIVERS') == '1'
@@ -26,7 +26,7 @@ STOP = 1.0  # [s] in which every stop of this arm is over
 
 
 @pytest.fixture(scope='module', params=[*ALWAYS, *(OTHERS if ALL else ())])
-def cell(request, tmp_path_factory, control_msgs) -> Iterator[Cell]:
+def cell(request, tmp_path_factory) -> Iterator[Cell]:
     with cell_of(request.param, tmp_path_factory.mktemp(request.param)) as made:
         made.ready()
         yield made

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / 'tools' / 'setup'))
 
 @pytest.mark.timeout(2400)
 def test_the_nodes_run_on_jazzy(environment, tmp_path):
-    """Their tests pass there, with vla_ros_msgs built by its generators."""
+    """Their tests pass there, with the interface packages built by its generators."""
     from interfaces import build_interfaces
 
     others = [
@@ -36,9 +36,9 @@ def test_the_nodes_run_on_jazzy(environment, tmp_path):
     asked = ('VLA_ROS_JAZZY', 'run the nodes on Jazzy, which takes minutes and 900 MB')
     python = environment('jazzy-7.1.6', [*ros, *others], 1200, asked)
     venv = Path(python).parents[1]
-    if not (venv / 'share/vla_ros_msgs/package.xml').exists():
+    if not (venv / 'share/control_msgs/package.xml').exists():
         build_interfaces(
-            ROOT / 'msg', venv, tmp_path,
+            [ROOT / 'msg', ROOT / 'tools/setup/control_msgs'], venv, tmp_path,
             lambda argv, env: subprocess.run(argv, env=env, check=True, timeout=600),
         )  # fmt: skip
     names = ('HOME', 'PATH', 'LANG', 'XDG_CACHE_HOME')

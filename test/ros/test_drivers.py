@@ -16,7 +16,6 @@ from vla_ros.ros.qos import interface
 from vla_ros.status import GoalCode, Hold
 from vla_ros.types import Trajectory
 
-pytestmark = pytest.mark.timeout(600)  # control_msgs may have to be built
 NAMES = ('left_a', 'left_b')
 PLACE, SPEED = np.array([0.5, -0.25]), np.array([0.125, 2.0])
 OUT = convert.Outgoing(12.5, NAMES, PLACE, SPEED)
@@ -33,7 +32,7 @@ def test_every_streaming_kind_has_an_encoder_and_no_other_has():
 
 
 @pytest.mark.parametrize('kind', sorted(convert.ENCODERS))
-def test_an_encoder_makes_the_message_of_its_kind(kind, control_msgs):
+def test_an_encoder_makes_the_message_of_its_kind(kind):
     assert isinstance(convert.ENCODERS[kind](OUT), interface(KINDS[kind].type))
 
 
@@ -56,7 +55,7 @@ def test_isaac_gets_names_positions_and_velocities():
         convert.targets_from_msg(msg, NAMES)
 
 
-def test_a_jog_has_velocities_alone_and_what_it_leaves_out_rests(control_msgs):
+def test_a_jog_has_velocities_alone_and_what_it_leaves_out_rests():
     msg = wire(convert.ENCODERS['moveit_servo'](OUT))
     assert not msg.displacements and list(msg.joint_names) == list(NAMES)
     stamp, speed = convert.jog_from_msg(msg, ('left_b', 'left_c', 'left_a'))
@@ -69,7 +68,7 @@ def test_a_jog_has_velocities_alone_and_what_it_leaves_out_rests(control_msgs):
         convert.jog_from_msg(msg, NAMES)
 
 
-def test_a_goal_holds_the_trajectory_and_the_tightest_tolerances_count(control_msgs):
+def test_a_goal_holds_the_trajectory_and_the_tightest_tolerances_count():
     said = Trajectory(3.0, [0.0, 0.5], [PLACE, SPEED], np.zeros((2, 2)))
     goal = convert.goal_to_msg(said, NAMES)
     assert convert.tolerances_from_msg(goal) == (0.0, 0.0, 0.0)
@@ -83,17 +82,17 @@ def test_a_goal_holds_the_trajectory_and_the_tightest_tolerances_count(control_m
 
 
 @pytest.mark.parametrize('code', GoalCode)
-def test_a_result_keeps_its_code_and_words(code, control_msgs):
+def test_a_result_keeps_its_code_and_words(code):
     names = interface('control_msgs/action/FollowJointTrajectory').Result
     assert getattr(names, code.name) == code
     assert convert.goal_result_from_msg(convert.goal_result(code, 'why')) == (code, 'why')
 
 
-def test_an_unknown_code_is_a_failure(control_msgs):
+def test_an_unknown_code_is_a_failure():
     assert convert.goal_result_from_msg(convert.goal_result(-99, ''))[0] is GoalCode.INVALID_GOAL
 
 
-def test_gripper_goals_keep_position_and_effort(control_msgs):
+def test_gripper_goals_keep_position_and_effort():
     assert convert.gripper_goal_from_msg(convert.gripper_goal(0.02, 40.0)) == (0.02, 40.0)
 
 

@@ -18,6 +18,7 @@ import prerequisites
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / '.venv'
+INTERFACES = [ROOT / 'msg', ROOT / 'tools' / 'setup' / 'control_msgs']  # packages of them
 LOGS = ROOT / 'build'
 DONE = VENV / 'setup.json'  # step -> key of the inputs that it was done with
 DIRECT = ROOT / 'requirements' / 'direct.txt'
@@ -72,7 +73,8 @@ def steps(torch_index: str) -> list[Step]:
     version = platform.python_version()
     environment = key([], version, str(Path(python).resolve()), str(VENV))
     packages = key([DIRECT, LOCK], environment, torch_index)
-    interfaces = key([p for p in (ROOT / 'msg').rglob('*') if p.is_file()], packages)
+    files = [p for source in INTERFACES for p in source.rglob('*') if p.is_file()]
+    interfaces = key(files, packages)
     package = key([ROOT / n for n in ('setup.py', 'setup.cfg')], packages)
     return [
         Step(
@@ -90,9 +92,9 @@ def steps(torch_index: str) -> list[Step]:
         Step(
             'interfaces',
             interfaces,
-            'colcon build of vla_ros_msgs (half a minute)',
+            'colcon build of vla_ros_msgs and control_msgs (a minute)',
             lambda: build_interfaces(
-                ROOT / 'msg',
+                INTERFACES,
                 VENV,
                 VENV / 'colcon',
                 lambda command, variables: run('interfaces', command, variables),

@@ -1,4 +1,4 @@
-"""Builds the interface package into the virtual environment with a real colcon build."""
+"""Builds the interface packages into the virtual environment with a real colcon build."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ FOREIGN_NUMPY = re.compile(r'/opt/python/[^;" ]*/site-packages/numpy/_core/inclu
 
 
 def build_interfaces(
-    source: Path,
+    sources: list[Path],
     venv: Path,
     work: Path,
     run: Callable[[list[str], dict[str, str]], None],
 ) -> None:
-    """Build `source` (an ament_cmake package) with colcon and install it into `venv`.
+    """Build packages with colcon and install them into `venv`.
 
     Args:
-        source: Folder of the package, holding package.xml.
+        sources: Folders of ament_cmake packages, each holding package.xml.
         venv: Virtual environment that has rclpy and colcon from PyPI.
         work: Scratch folder for build/ and log/; kept, so that a rebuild is incremental.
         run: Runs a command in an environment; raises where it fails.
@@ -48,7 +48,7 @@ def build_interfaces(
             str(work),
             'build',
             '--base-paths',
-            str(source),
+            *map(str, sources),
             '--build-base',
             str(work),
             '--merge-install',
