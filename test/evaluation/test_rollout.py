@@ -177,7 +177,7 @@ def test_a_perturbed_episode_repeats_and_the_next_is_as_if_it_had_not_been(
         policy.seen.clear()
         outcome = rollout.run(episode, condition if severity else Condition())
         first = policy.seen[0]
-        tool = rollout._codec.kinematics.fk(first.joints.position[:-1])[1].round(3).tolist()
+        tool = rollout._codec.hand.kinematics.fk(first.joints.position[:-1])[1].round(3).tolist()
         pictures = [obs.frames['scene'].image.tobytes() for obs in policy.seen]
         seen.append((outcome, first.instruction, tool, pictures))
     rollout.close()

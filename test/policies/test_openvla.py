@@ -208,8 +208,8 @@ def test_end_to_end_the_arm_moves_as_the_action_says(policy):
     chunk = policy.infer(obs)
     codec = Codec(ROBOT, ROBOT.urdf_path, policy.spec)
     path = codec.decode(chunk, obs.joints)
-    start = codec.kinematics.fk(obs.joints.position[:-1])[1]
-    end = codec.kinematics.fk(path.positions[-1, :-1])[1]
+    start = codec.hand.kinematics.fk(obs.joints.position[:-1])[1]
+    end = codec.hand.kinematics.fk(path.positions[-1, :-1])[1]
     np.testing.assert_allclose(end - start, 0.02 * chunk.actions[0, :3], atol=1e-3)
     assert np.linalg.norm(end - start) > 2e-3
     opening = np.clip(chunk.actions[0, 6], 0.0, 1.0)

@@ -73,7 +73,7 @@ def test_the_state_is_that_of_libero(cases):
     """Position, axis-angle, then both fingers, the second with the opposite sign."""
     codec = Codec(ROBOT, ROBOT.urdf_path, LIBERO)
     state = codec.state(observation().joints)
-    rotation, position = codec.kinematics.fk(observation().joints.position[:-1])
+    rotation, position = codec.hand.kinematics.fk(observation().joints.position[:-1])
     np.testing.assert_allclose(state[:3], position)
     angle = np.linalg.norm(state[3:6])
     assert 2.0 * np.cos(angle) + 1.0 == pytest.approx(np.trace(rotation))
@@ -135,8 +135,8 @@ def test_end_to_end_the_arm_follows_the_chained_steps(cases):
     chunk = policy.infer(obs)
     codec = Codec(ROBOT, ROBOT.urdf_path, policy.spec)
     path = codec.decode(chunk, obs.joints)
-    start = codec.kinematics.fk(obs.joints.position[:-1])[1]
-    places = np.array([codec.kinematics.fk(q[:-1])[1] for q in path.positions])
+    start = codec.hand.kinematics.fk(obs.joints.position[:-1])[1]
+    places = np.array([codec.hand.kinematics.fk(q[:-1])[1] for q in path.positions])
     expected = start + np.cumsum(0.01 * chunk.actions[:, :3], axis=0)
     np.testing.assert_allclose(places, expected, atol=2e-3)
     assert np.linalg.norm(places[-1] - start) > 5e-3
