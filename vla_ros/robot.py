@@ -297,7 +297,7 @@ class RobotSpec:
         if len(self.arms) > 1 and self.forwarded:
             raise ConfigError(
                 f'{what}: of several arms each needs controllers that take trajectories by topic; '
-                'the forwarder serves one arm.'
+                'the forwarder serves one arm. Name a file that extends it with another driver.'
             )
         twice = sorted({n for n in self.joint_names if self.joint_names.count(n) > 1})
         if twice:
