@@ -176,9 +176,9 @@ def test_the_compiler_changes_no_answer_by_more_than_a_rounding(tmp_path, caplog
 
 
 def test_without_a_working_compiler_it_runs_as_before_and_says_so(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(torch._inductor.config.cpp, 'cxx', (None, 'no-such-compiler'))
-    monkeypatch.setattr(torch._inductor.config, 'force_disable_caches', True)
-    plain, compiled = pair('smolvla', tmp_path / 'folder')
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path / 'cache'))  # nothing is there yet
+    with torch._inductor.config.patch({'cpp.cxx': (None, 'no-such-compiler')}):
+        plain, compiled = pair('smolvla', tmp_path / 'folder')
     (line,) = [r.message for r in caplog.records if r.name == compiling.__name__]
     assert line.startswith(f'policy {plain.spec.name} runs without being compiled: ')
     assert 'forward' not in vars(compiled.hot)

@@ -110,7 +110,8 @@ def _try(
             raise PolicyError(f'its answers change by {gap:.2g} of the largest action')
     except Exception as error:  # compilers fail in every way
         undo()
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        # torch's first line says which compiler it was, its second one what happened.
+        reason = ' '.join(str(error).split('\n', 2)[:2]).strip() or type(error).__name__
         log.warning('policy %s runs without being %s: %s', name, what, reason)
         return
     log.info(
