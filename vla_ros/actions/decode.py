@@ -59,6 +59,10 @@ class Hand:
         turn, place = self.kinematics.fk(position[self.columns])
         return np.append(place, Rotation.from_matrix(turn).as_quat())
 
+    def place(self, position: Array) -> Array:
+        """Return the first three of `pose`, without the quaternion, which takes most of its time."""
+        return self.kinematics.fk(position[self.columns])[1]
+
     def follow(self, start: Array, points: Array, turns: Array) -> Array:
         """Return its joints (T, dof) along a tool path that begins at all joints (n,).
 
@@ -285,7 +289,7 @@ class Codec:
         if kind == 'tool_pose':
             return self._hand(part).pose(position)
         if kind == 'tool_position':
-            return self._hand(part).pose(position)[:3]
+            return self._hand(part).place(position)
         return position[self._joints_of(part)]
 
     def _hand(self, part: Slice) -> Hand:

@@ -153,7 +153,7 @@ class Replay:
         if self._reference is None or np.isnan(there).any():
             return None
         here = self._reference.position[:dof]
-        tools = [np.linalg.norm(h.pose(here)[:3] - h.pose(there)[:3]) for h in self._hands]
+        tools = [np.linalg.norm(h.place(here) - h.place(there)) for h in self._hands]
         return float(np.abs(here - there).max()), float(max(tools))
 
     @property
