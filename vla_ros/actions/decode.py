@@ -60,7 +60,7 @@ class Hand:
         return np.append(place, Rotation.from_matrix(turn).as_quat())
 
     def place(self, position: Array) -> Array:
-        """Return the first three of `pose`, without the quaternion, which takes most of its time."""
+        """Return the first three of `pose`, without what takes its time: the quaternion."""
         return self.kinematics.fk(position[self.columns])[1]
 
     def follow(self, start: Array, points: Array, turns: Array) -> Array:
