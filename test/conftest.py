@@ -16,6 +16,8 @@ import pytest
 settings.register_profile('vla_ros', deadline=None)
 settings.load_profile('vla_ros')
 
+os.environ.setdefault('MUJOCO_GL', 'egl')  # as vla_ros.sim does: a test may import mujoco first
+
 CACHE = Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')) / 'vla_ros'
 
 

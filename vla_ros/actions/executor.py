@@ -6,6 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.horizon import Delay, execution_horizon
@@ -24,8 +25,21 @@ class Sent(NamedTuple):
     """What is sent for an answer."""
 
     trajectory: Trajectory
-    mismatch: Array  # (C,) the answer less the plan at the first step after now; 0 without one
     choice: int  # which of the answers it is
+    answer: Laid  # that one, as the policy gave it
+    joined: Laid | None  # the plan that it joins
+    phi: float  # [s] when it does
+    held: NDArray[np.bool_]  # (C,) channels that are never interpolated
+
+    @property
+    def mismatch(self) -> Array:
+        """The answer less the plan at the first step after `phi` (C,); 0 without one."""
+        new, plan = self.answer, self.joined
+        after = new.due[new.due > self.phi][:1]
+        if plan is None or not len(after) or not plan.covers(after)[0]:
+            return np.zeros(new.actions.shape[1])
+        there = plan.at(after, self.held)
+        return apart(new.at(after, self.held), there, new.turns)[0]
 
 
 class Executor:
@@ -175,18 +189,11 @@ class Executor:
         start = self._way.at(begun) if self._way else joints.position
         trajectory = self.codec.path(actions[:count], start, answers[0].stamp)
         self.delay.add(max(phi - begun, 0.0) / spec.step)
-        mismatch = self._mismatch(new, phi)
+        sent = Sent(trajectory, choice, new, self._plan, phi, held)
         self._plan, self._begun = Laid(due[:count], actions[:count], turns), begun
         self._answers.append(new)
-        return Sent(trajectory, mismatch, choice)
+        return sent
 
     def _steps(self, begun: float, count: int) -> Array:
         """Return when the steps of a chunk are due (T,), of one observed at Phi = `begun`."""
         return begun + self._spec.step * np.arange(1, count + 1, dtype=np.float64)
-
-    def _mismatch(self, new: Laid, phi: float) -> Array:
-        after = new.due[new.due > phi][:1]
-        if self._plan is None or not len(after) or not self._plan.covers(after)[0]:
-            return np.zeros(new.actions.shape[1])
-        there = self._plan.at(after, self._held)
-        return apart(new.at(after, self._held), there, new.turns)[0]
