@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import os
 from pathlib import Path
 import subprocess
@@ -19,6 +19,17 @@ settings.load_profile('vla_ros')
 os.environ.setdefault('MUJOCO_GL', 'egl')  # as vla_ros.sim does: a test may import mujoco first
 
 CACHE = Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')) / 'vla_ros'
+
+
+@pytest.fixture(scope='module')
+def one_thread() -> Iterator[None]:
+    """Leave the other cores alone: networks are small, and other tests run beside them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='session')

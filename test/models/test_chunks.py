@@ -20,6 +20,8 @@ from vla_ros.models.smolvla import renamed, SmolVLA, SmolVLAConfig
 from vla_ros.models.smolvla_engine import SmolVLAEngine
 from vla_ros.policies.loading import load
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 STEPS, LONGEST = 3, 2 * BUCKET
 TINY = smolvla_layout.TINY
 
@@ -53,14 +55,6 @@ KINDS = {
              SIZES.dimensions, len(weights('pi05'))),
     'smolvla': (smolvla, 32, TINY['state'], 7, TINY['action'], 60),
 }  # fmt: skip
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Recorder:

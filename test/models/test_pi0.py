@@ -16,15 +16,9 @@ from vla_ros.models.sampler import sample
 from vla_ros.models.velocity import Encoded
 from vla_ros.training.model import build_model
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 T, A, STEPS = 12, 4, 5
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def load(dtype: torch.dtype = torch.float32) -> PI0ForConditionalGeneration:

@@ -20,16 +20,10 @@ from vla_ros.models.sampler import sample
 from vla_ros.models.velocity import Encoded
 from vla_ros.policies.loading import load
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 T, A = SIZES.horizon, SIZES.dimensions
 WORDS = [2, 40, 41, 42, 50, 99]
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build(dtype: torch.dtype = torch.float32) -> Pi05:

@@ -17,16 +17,10 @@ from vla_ros.models.smolvla_engine import SmolVLAEngine
 from vla_ros.models.tower import Tower
 from vla_ros.models.velocity import Encoded
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 T, SIZES = 7, layout.TINY
 WORDS = [5, 17, 3, 60, 9]
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build(sizes: dict, **changes) -> SmolVLA:

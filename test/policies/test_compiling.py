@@ -20,13 +20,10 @@ LONGER = 'take all and put it into the box'
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_and_nothing_compiled():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _nothing_compiled(one_thread):
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -21,13 +21,7 @@ from vla_ros.policies.registry import create, statistics
 from vla_ros.spec import ImageSpec
 from vla_ros.types import Frame, JointState
 
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')

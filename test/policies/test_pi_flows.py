@@ -32,16 +32,10 @@ from vla_ros.policies.registry import create, statistics
 from vla_ros.spec import ImageSpec, PolicySpec
 from vla_ros.types import ChunkPrefix, Frame, Guidance
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 # Levels of 255 may be rounded up here and down there.
 TOLERANCE = {'lerobot': 1e-4, 'openpi': 3e-3, 'transformers': 3e-3}
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='module', params=FLOWS, ids='-'.join)

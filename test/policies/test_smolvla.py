@@ -35,13 +35,7 @@ from vla_ros.policies.smolvla import SmolVLAPolicy
 from vla_ros.spec import ActionSlice, ImageSpec
 from vla_ros.types import ChunkPrefix, Guidance, Observation
 
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')

@@ -25,13 +25,7 @@ from vla_ros.spec import ActionSlice, PolicySpec
 from vla_ros.training.model import HORIZON
 from vla_ros.types import ChunkPrefix, Frame, Guidance, JointState, Observation
 
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')

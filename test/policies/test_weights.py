@@ -22,6 +22,8 @@ from vla_ros.robot import load_robot
 from vla_ros.spec import ActionSlice, ImageSpec, PolicySpec, StateSlice
 from vla_ros.types import Frame, JointState, Observation
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 ROBOT = load_robot(paths.find('robots', 'panda'))
 JOINTS = PolicySpec(
     name='tiny',
@@ -48,14 +50,6 @@ TOOL = replace(
     strategy='synchronous',
     unnorm_key='bridge_orig',
 )
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def write_openpi(folder):

@@ -13,11 +13,5 @@ collect_ignore_glob = [] if HAVE else ['test_*.py']
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    """Leave the other cores alone: the arrays here are small."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _all_by(one_thread):
+    """Every test here."""
