@@ -38,7 +38,7 @@ def test_the_nodes_run_on_jazzy(environment, tmp_path):
     venv = Path(python).parents[1]
     if not (venv / 'share/control_msgs/package.xml').exists():
         build_interfaces(
-            [ROOT / 'msg', ROOT / 'tools/setup/control_msgs'], venv, tmp_path,
+            venv, tmp_path,
             lambda argv, env: subprocess.run(argv, env=env, check=True, timeout=600),
         )  # fmt: skip
     names = ('HOME', 'PATH', 'LANG', 'XDG_CACHE_HOME')

@@ -13,12 +13,11 @@ import sys
 import time
 from typing import NamedTuple
 
-from interfaces import build_interfaces
+from interfaces import build_interfaces, SOURCES
 import prerequisites
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / '.venv'
-INTERFACES = [ROOT / 'msg', ROOT / 'tools' / 'setup' / 'control_msgs']  # packages of them
 LOGS = ROOT / 'build'
 DONE = VENV / 'setup.json'  # step -> key of the inputs that it was done with
 DIRECT = ROOT / 'requirements' / 'direct.txt'
@@ -73,7 +72,7 @@ def steps(torch_index: str) -> list[Step]:
     version = platform.python_version()
     environment = key([], version, str(Path(python).resolve()), str(VENV))
     packages = key([DIRECT, LOCK], environment, torch_index)
-    files = [p for source in INTERFACES for p in source.rglob('*') if p.is_file()]
+    files = [p for source in SOURCES for p in source.rglob('*') if p.is_file()]
     interfaces = key(files, packages)
     package = key([ROOT / n for n in ('setup.py', 'setup.cfg')], packages)
     return [
@@ -94,7 +93,6 @@ def steps(torch_index: str) -> list[Step]:
             interfaces,
             'colcon build of vla_ros_msgs and control_msgs (a minute)',
             lambda: build_interfaces(
-                INTERFACES,
                 VENV,
                 VENV / 'colcon',
                 lambda command, variables: run('interfaces', command, variables),

@@ -8,21 +8,22 @@ from pathlib import Path
 import re
 import subprocess
 
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = (ROOT / 'msg', ROOT / 'tools' / 'setup' / 'control_msgs')  # PyPI lacks both packages
+
 # The wheels' cmake exports name the include folders of the machine that built them.
 FOREIGN_PYTHON = re.compile(r'/opt/python/cp\d+-cp\d+/include/python[\d.]+')
 FOREIGN_NUMPY = re.compile(r'/opt/python/[^;" ]*/site-packages/numpy/_core/include')
 
 
 def build_interfaces(
-    sources: list[Path],
     venv: Path,
     work: Path,
     run: Callable[[list[str], dict[str, str]], None],
 ) -> None:
-    """Build packages with colcon and install them into `venv`.
+    """Build the packages of SOURCES with colcon and install them into `venv`.
 
     Args:
-        sources: Folders of ament_cmake packages, each holding package.xml.
         venv: Virtual environment that has rclpy and colcon from PyPI.
         work: Scratch folder for build/ and log/; kept, so that a rebuild is incremental.
         run: Runs a command in an environment; raises where it fails.
@@ -48,7 +49,7 @@ def build_interfaces(
             str(work),
             'build',
             '--base-paths',
-            *map(str, sources),
+            *map(str, SOURCES),
             '--build-base',
             str(work),
             '--merge-install',
