@@ -103,3 +103,15 @@ def tool_place(arm, pose, chain):
         o[1] + t[1, 0] * p[0] + t[1, 1] * p[1] + t[1, 2] * p[2],
         o[2] + t[2, 0] * p[0] + t[2, 1] * p[1] + t[2, 2] * p[2],
     )
+
+
+@compiled
+def gain(pose, j, n, x, y, z):
+    """Return n.(axis_j x (p - origin_j)) [m]: speed of a point along n, by speed of joint j."""
+    a = pose.axis[j]
+    r0, r1, r2 = x - pose.origin[j, 0], y - pose.origin[j, 1], z - pose.origin[j, 2]
+    return (
+        n[0] * (a[1] * r2 - a[2] * r1)
+        + n[1] * (a[2] * r0 - a[0] * r2)
+        + n[2] * (a[0] * r1 - a[1] * r0)
+    )

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from vla_ros.safety.chain import forward
+from vla_ros.safety.chain import forward, gain
 from vla_ros.safety.check import curvature, nearing, time_on_line, way_on_line
 from vla_ros.safety.check_law import plan_keeps_law
 from vla_ros.safety.compiled import compiled
@@ -97,13 +97,7 @@ def least_on_box(arm, pose, capsule, fixed, side, n, x, low, high, size):
     for j in range(len(x)):
         size[j] = 0.0
     for j in range(fixed + 1, arm.capsule_joint[capsule] + 1):
-        a, o = pose.axis[j], pose.origin[j]
-        r0, r1, r2 = e[0] - o[0], e[1] - o[1], e[2] - o[2]
-        g = (
-            n[0] * (a[1] * r2 - a[2] * r1)
-            + n[1] * (a[2] * r0 - a[0] * r2)
-            + n[2] * (a[0] * r1 - a[1] * r0)
-        )
+        g = gain(pose, j, n, e[0], e[1], e[2])
         down, up = low[j] - x[j], high[j] - x[j]
         total += min(g * down, g * up)
         size[j] = max(abs(down), abs(up))

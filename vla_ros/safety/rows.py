@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from vla_ros.safety.chain import forward
+from vla_ros.safety.chain import forward, gain
 from vla_ros.safety.compiled import compiled
 from vla_ros.safety.distance import clearance, row_bodies, row_count
 
@@ -52,26 +52,14 @@ def build_rows(
         brake = 0.0
         g[count, :] = 0.0
         for j in range(fixed + 1, arm.capsule_joint[capsule] + 1):
-            a = pose.axis[j]
-            for i in range(3):
-                r[i] = point[i] - pose.origin[j, i]
-            g[count, j] = (
-                n[0] * (a[1] * r[2] - a[2] * r[1])
-                + n[1] * (a[2] * r[0] - a[0] * r[2])
-                + n[2] * (a[0] * r[1] - a[1] * r[0])
-            )
+            g[count, j] = gain(pose, j, n, point[0], point[1], point[2])
             brake += 0.5 * abs(g[count, j]) * accel[j]
         if other >= 0:
             apart = h[row] + arm.capsule_radius[capsule] + arm.capsule_radius[other]
+            for i in range(3):
+                r[i] = point[i] - apart * n[i]
             for j in range(arm.first[other], arm.capsule_joint[other] + 1):
-                a = pose.axis[j]
-                for i in range(3):
-                    r[i] = point[i] - apart * n[i] - pose.origin[j, i]
-                g[count, j] = -(
-                    n[0] * (a[1] * r[2] - a[2] * r[1])
-                    + n[1] * (a[2] * r[0] - a[0] * r[2])
-                    + n[2] * (a[0] * r[1] - a[1] * r[0])
-                )
+                g[count, j] = -gain(pose, j, n, r[0], r[1], r[2])
                 brake += 0.5 * abs(g[count, j]) * accel[j]
         if brake <= 1e-9:  # no joint changes this distance here: nothing to ask for
             continue
