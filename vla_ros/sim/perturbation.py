@@ -187,12 +187,18 @@ def _triple(values: Array) -> tuple[float, float, float]:
 
 
 def _smeared(image: Image, length: float, angle: float) -> Image:
-    """Average a picture along a line of this length [px] at this angle [rad]."""
+    """Average a picture along a line of this length [px] at this angle [rad].
+
+    Every point of the line is shared among the four pixels about it, so that a line shorter than a
+    pixel blurs as well.
+    """
     count = 2 * int(np.ceil(length)) + 1
     kernel = np.zeros((count, count), np.float32)
-    centre = count // 2
+    pixels = np.arange(count) - count // 2
     for along in np.linspace(-length / 2.0, length / 2.0, 4 * count):
-        kernel[round(centre + along * np.sin(angle)), round(centre + along * np.cos(angle))] += 1.0
+        across = np.clip(1.0 - abs(pixels - along * np.cos(angle)), 0.0, None)
+        down = np.clip(1.0 - abs(pixels - along * np.sin(angle)), 0.0, None)
+        kernel += np.outer(down, across)
     return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
 
 
