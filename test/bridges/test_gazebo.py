@@ -17,6 +17,8 @@ from vla_ros.robot import load_robot
 
 ROBOTS = [load_robot(p) for p in sorted((paths.share() / 'config' / 'robots').glob('*.yaml'))]
 ROBOTS = [r for r in ROBOTS if {c.kind for c in graph.controllers(r)} <= PLUGINS.keys()]
+PHYSICAL = [r for r in ROBOTS if r.name.endswith('_physical')]  # behind the vendor's own nodes
+ROBOTS = [r for r in ROBOTS if r not in PHYSICAL]
 # The keys of ros_gz_bridge's file, as its documentation lists them.
 KEYS = {
     'ros_topic_name', 'gz_topic_name', 'ros_type_name', 'gz_type_name', 'direction',
@@ -123,6 +125,13 @@ def test_what_gazebo_has_not_is_refused():
     camera = replace(robot.cameras[0], transport='compressed')
     with pytest.raises(ConfigError, match='transport: raw'):
         gazebo.bridge(replace(robot, cameras=(camera,)), '')
+
+
+@pytest.mark.parametrize('robot', PHYSICAL, ids=lambda r: r.name)
+def test_an_action_that_no_controller_of_gazebo_offers_is_refused(robot):
+    """GripperActionController calls its action gripper_cmd: goals elsewhere reach nobody."""
+    with pytest.raises(ConfigError, match='gripper_action.*expected.*CONTROLLER/gripper_cmd'):
+        controller_names(robot)
 
 
 def test_the_world_stands_and_has_what_cameras_need():

@@ -19,6 +19,13 @@ PLUGINS = {  # kind of controller, of the arm or of the gripper -> the plugin th
     'forward_velocity_controller': 'forward_command_controller/ForwardCommandController',
     'gripper_command': 'position_controllers/GripperActionController',
 }
+ENDS = {  # of the topic or action that such a plugin offers, whatever it is asked for
+    'joint_trajectory_controller': 'joint_trajectory',
+    'follow_joint_trajectory': 'follow_joint_trajectory',
+    'forward_position_controller': 'commands',
+    'forward_velocity_controller': 'commands',
+    'gripper_command': 'gripper_cmd',
+}
 TRAJECTORIES = {
     'command_interfaces': ['position'],
     'state_interfaces': ['position', 'velocity'],
@@ -73,10 +80,11 @@ def commanded(robot: RobotSpec) -> tuple[graph.Controller, ...]:
     """
     found = graph.controllers(robot)
     for one in found:
-        if one.input.count('/') != 1 or one.kind not in PLUGINS:
+        _, _, end = one.input.partition('/')
+        if end != ENDS.get(one.kind):
             raise ConfigError(
                 f"robot {robot.name}: '{one.input}' of kind {one.kind} is none of a controller in "
-                f'Gazebo, expected CONTROLLER/TOPIC of {", ".join(PLUGINS)}: take a robot file '
-                'with such a driver.'
+                'Gazebo, expected CONTROLLER/' + ', CONTROLLER/'.join(sorted(set(ENDS.values())))
+                + ': take a robot file with such a driver.'
             )
     return found
