@@ -14,7 +14,7 @@ import pytest
 rclpy = pytest.importorskip('rclpy')
 
 DOMAIN = 91  # of this test alone
-LIMIT = 15.0  # bound of every wait [s]
+LIMIT = 30.0  # bound of every wait [s]
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def node(monkeypatch):
         peer.send_signal(signal.SIGINT)
         try:
             peer.wait(timeout=LIMIT)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired:  # a signal in the midst of rclpy's start may be lost
             peer.kill()
-            raise
+            peer.wait()
 
 
 def spin_until(executor, done) -> None:
