@@ -181,6 +181,13 @@ def controller_actions(robot: RobotSpec) -> tuple[tuple[str, str], ...]:
     return tuple((c.input, c.type) for c in controllers(robot) if '/action/' in c.type)
 
 
+def action_statuses(robot: RobotSpec) -> tuple[Topic, ...]:
+    """Return the topic by which the server of each of these actions shows that it is there."""
+    kind = 'action_msgs/msg/GoalStatusArray'
+    names = (name for name, _ in controller_actions(robot))
+    return tuple(Topic(f'{name}/_action/status', kind, LATCHED) for name in names)
+
+
 def command_topics(robot: RobotSpec) -> tuple[Topic, ...]:
     """Return where the safety filter sends commands: of each arm, then its gripper's own.
 

@@ -455,6 +455,19 @@ def test_a_streamed_arm_is_judged_by_the_order_of_its_controller():
     assert [f.verdict for f in named if f.name == 'joint order'] == ['ok']
 
 
+def test_an_action_that_nobody_serves_is_told():
+    wanted = replace(WANTED, robot=load_robot(paths.find('robots', 'panda_action')))
+    statuses = graph.action_statuses(wanted.robot)
+    assert len(statuses) == 2
+    served = {graph.full_name(topic): (endpoint('/manager', topic, True),) for topic in statuses}
+    for missing in (None, *served):
+        known = {name: ends for name, ends in served.items() if name != missing}
+        found = judge(facts(endpoints=endpoints() | known), wanted)
+        link = [f.found for f in found if f.name == 'controller link' and f.verdict == 'bad']
+        action = '' if missing is None else missing.removesuffix('/_action/status')
+        assert link == ([f'nobody serves {action}'] if missing else [])
+
+
 def test_every_arm_and_gripper_of_a_pair_is_judged():
     pair = replace(WANTED, robot=load_robot(paths.find('robots', 'dual_panda')))
     low, high = bounds(pair)

@@ -78,6 +78,7 @@ class Listener:
         parts = graph.processes(wanted.robot, simulated=True)
         self._processes = [self._full(p.node) for p in parts]
         self._topics = {t for p in parts for t in (*p.subscribes, *p.publishes)}
+        self._topics.update(graph.action_statuses(wanted.robot))
         self._images = {
             c.name: graph.camera_topics(wanted.robot, c.name)[0].name for c in wanted.robot.cameras
         }

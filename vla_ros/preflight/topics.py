@@ -24,7 +24,7 @@ def judge_topics(facts: Facts, wanted: Wanted) -> list[Finding]:
         *gather('types', _types(facts, wanted), types, empty),
         *gather('qos', _qos(facts, wanted), heard, empty),
         *gather('publishers', _publishers(facts, wanted), 'one publisher on each command', empty),
-        *gather('controller link', _link(facts, wanted), 'the controllers hear the commands'),
+        *gather('controller link', _link(facts, wanted), 'the controllers take the commands'),
     ]
 
 
@@ -146,9 +146,16 @@ def _publishers(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
 
 def _link(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
     safety = facts.safety
+    judge = warn if safety is not None and safety.dry_run else bad
     for topic in graph.controller_topics(wanted.robot):
         if not facts.subscriptions(topic):
             full = graph.full_name(topic, facts.namespace)
             cure = 'load and activate the controller, or correct driver: in the robot file'
-            judge = warn if safety is not None and safety.dry_run else bad
             yield judge('controller link', f'nobody listens to {full}', 'its controller', cure)
+    for topic, (name, kind) in zip(
+        graph.action_statuses(wanted.robot), graph.controller_actions(wanted.robot)
+    ):
+        if not facts.publishers(topic):
+            found = f'nobody serves {facts.namespace}/{name}'
+            cure = 'start the node that does, or correct driver: in the robot file'
+            yield judge('controller link', found, f'a server of {kind}', cure)
