@@ -57,7 +57,8 @@ def on_cluster(
         waiting, running = deque(jobs), {}
         while waiting or running:
             while waiting and len(running) < workers:
-                running[task.remote(build, plan, waiting[0])] = waiting.popleft()
+                job = waiting.popleft()
+                running[task.remote(build, plan, job)] = job
             for ended in ray.wait(list(running))[0]:
                 job = running.pop(ended)
                 try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from vla_ros.actions import Plan
 from vla_ros.evaluation.stages import Stages
 from vla_ros.obstacle import Obstacle
@@ -52,7 +50,7 @@ class Lockstep:
 
     def state(self) -> JointState:
         """Return the measured joints, stamped with the tick that comes next."""
-        return replace(self._world.joint_state(), stamp=self.now)
+        return self._world.joint_state(self.now)
 
     def advance(self, state: JointState) -> SafetyResult:
         """Let the filter command and the arm follow, for one tick."""
