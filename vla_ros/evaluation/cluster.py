@@ -1,18 +1,20 @@
-"""Jobs played as tasks of a Ray cluster, which plays them again when a worker or a node is lost."""
+"""Jobs played on a Ray cluster, which plays one again when its worker or its node is lost."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 import os
-from typing import TypeVar
+import socket
+from typing import Any, TypeVar
 
 from vla_ros.errors import ConfigError
-from vla_ros.evaluation.processes import Job, lost, play, Play, TRIES
+from vla_ros.evaluation.processes import Job, lost, Play, play, TRIES
 
 Plan = TypeVar('Plan')
 Result = TypeVar('Result')
 
+CONNECT = 10.0  # [s] for a cluster to answer; Ray itself would try for minutes
 LOCAL = 'local'  # a cluster of this machine, for this run alone
 
 
@@ -38,6 +40,9 @@ def on_cluster(
             '--cluster out.'
         ) from error
     try:
+        host, _, port = address.rpartition(':')
+        if host and port.isdigit() and '/' not in host:
+            socket.create_connection((host, int(port)), CONNECT).close()
         ray.init(
             address,
             num_cpus=workers if address == LOCAL else None,
@@ -47,14 +52,14 @@ def on_cluster(
             # One thread each, as in processes of ours: other sums would have other last digits.
             runtime_env={'env_vars': {'OMP_NUM_THREADS': '1'}},
         )
-    except (ConnectionError, ValueError) as error:
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"no Ray cluster answers at '{address}': {error}. Start one by `ray start --head`, or "
             f"name '{LOCAL}'."
         ) from error
     try:
         task = ray.remote(num_cpus=1, max_retries=TRIES - 1)(play)
-        waiting, running = deque(jobs), {}
+        waiting, running = deque(jobs), dict[Any, Job]()  # a reference to its result -> job
         while waiting or running:
             while waiting and len(running) < workers:
                 job = waiting.popleft()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -89,8 +90,7 @@ class Tabletop:
         """
         big = self.world.render(camera, size * oversampling, size * oversampling)
         every = range(oversampling)  # whole pictures are added faster than blocks are averaged
-        total = sum(
-            (big[i::oversampling, j::oversampling].astype(np.uint32) for i in every for j in every),
-            start=np.zeros((size, size, 3), np.uint32),
-        )
+        total = np.zeros((size, size, 3), np.uint32)
+        for i, j in product(every, every):
+            total += big[i::oversampling, j::oversampling]
         return (total / oversampling**2).round().astype(np.uint8)
