@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vla_ros.evaluation.stages import speed, Stages, STAGES
+from vla_ros.evaluation.stages import speed, STAGES, Stages
 
 
 def test_all_time_is_booked_to_the_stage_that_was_entered(monkeypatch: pytest.MonkeyPatch) -> None:

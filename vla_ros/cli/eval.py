@@ -155,7 +155,8 @@ def verb(
     output.console.print(
         (table if len(result['cells']) == 1 else cell_table)(result), soft_wrap=True, markup=False
     )
-    output.console.print(speed_line(result), soft_wrap=True, markup=False)
+    if result['speed'] is not None:
+        output.console.print(speed_line(result['speed']), soft_wrap=True, markup=False)
     if report is not None:
         write(report, report_page(result, played, films))
     output.write(result)

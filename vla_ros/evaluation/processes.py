@@ -81,9 +81,10 @@ def _in_processes(
 ) -> Iterator[tuple[Job, Result]]:
     # No more jobs than workers are handed out, so those in hand are those that a loss concerns.
     waiting = deque((job, 1) for job in jobs)
+    context = multiprocessing.get_context('spawn')  # MuJoCo and torch do not survive a fork
     with _single_threads():
         while waiting:
-            pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'))
+            pool = ProcessPoolExecutor(workers, context)
             running: dict[Future[Result], tuple[Job, int]] = {}
             whole = True
             try:

@@ -100,11 +100,8 @@ def control_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def speed_line(found: Mapping[str, Any]) -> str:
+def speed_line(speed: Mapping[str, Any]) -> str:
     """Return how fast the episodes of `vla eval` were, and what took the time, as text."""
-    speed = found['speed']
-    if speed is None:
-        return ''
     shares = sorted(speed['shares'].items(), key=lambda pair: -pair[1])
     return (
         f'{speed["times_real_time_per_core"]:.1f} times real time on a core, '
