@@ -113,3 +113,6 @@ def test_a_square_is_an_rgb_picture_of_the_size_asked(table):
         picture = table.square('wrist', 32, oversampling)
         assert picture.shape == (32, 32, 3)
         assert picture.dtype == np.uint8
+        drawn = table.world.render('wrist', 32 * oversampling, 32 * oversampling)
+        blocks = drawn.reshape(32, oversampling, 32, oversampling, 3)
+        np.testing.assert_array_equal(picture, blocks.mean(axis=(1, 3)).round())

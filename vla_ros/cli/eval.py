@@ -58,6 +58,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option('--workers', type=click.IntRange(min=1), default=1, help='Processes.')
 @click.option(
+    '--cluster',
+    metavar='ADDRESS|local',
+    help='Play on a Ray cluster, as many episodes at a time as there are --workers.',
+)
+@click.option(
     '--videos',
     type=click.Path(path_type=Path, file_okay=False),
     help='Film the first failures into this folder.',
@@ -68,8 +73,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def verb(
     episodes: int, seed: int, suite: str, policy: str, safety: str, robot: str,
     against: str | None, controls: int | None, modes: tuple[str, ...], axes: tuple[str, ...],
-    severities: tuple[int, ...], log: Path | None, workers: int, videos: Path | None,
-    report: Path | None, ros: bool, output: Output,
+    severities: tuple[int, ...], log: Path | None, workers: int, cluster: str | None,
+    videos: Path | None, report: Path | None, ros: bool, output: Output,
 ) -> None:  # fmt: skip
     """Measure a policy on a task suite, on seeds that no demonstration used.
 
@@ -96,17 +101,18 @@ def verb(
     from vla_ros.evaluation.eval_report import page as report_page
     from vla_ros.evaluation.figures import figures
     from vla_ros.evaluation.page import write
-    from vla_ros.evaluation.report import cell_table, table
+    from vla_ros.evaluation.report import cell_table, speed_line, table
     from vla_ros.evaluation.runner import Evaluation, jobs, Played, Player, run
     from vla_ros.evaluation.suite import load_suite
     from vla_ros.safety.config import load_safety, MODES
 
     chosen = load_suite(suite)
     plain = len(chosen.trials) == 1 and not chosen.sequences
-    if ros and (not plain or against or modes or controls or log or workers > 1 or videos):
+    if ros and (not plain or against or modes or controls or log or workers > 1 or cluster
+                or videos):  # fmt: skip
         raise click.UsageError(
             '--ros plays a suite that changes nothing, by one policy in one mode, without '
-            '--controls, --log, --workers and --videos; leave the others out.'
+            '--controls, --log, --workers, --cluster and --videos; leave the others out.'
         )
     evaluation = Evaluation(
         robot,
@@ -139,7 +145,7 @@ def verb(
                 done(played[-1])
         else:
             player = Player(evaluation)
-            played = run(evaluation, workers, done, log, player)
+            played = run(evaluation, workers, done, log, player, cluster)
             if videos is not None:
                 progress.update(bar, description='films')
                 period = load_safety(paths.find('safety', safety)).period
@@ -149,6 +155,8 @@ def verb(
     output.console.print(
         (table if len(result['cells']) == 1 else cell_table)(result), soft_wrap=True, markup=False
     )
+    if result['speed'] is not None:
+        output.console.print(speed_line(result['speed']), soft_wrap=True, markup=False)
     if report is not None:
         write(report, report_page(result, played, films))
     output.write(result)

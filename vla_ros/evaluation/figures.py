@@ -8,6 +8,7 @@ from typing import Any
 from vla_ros.evaluation.metrics import control, Outcome, paired, rate, summarize
 from vla_ros.evaluation.runner import Cell, CONTROLS, Evaluation, Played
 from vla_ros.evaluation.scripted import NAME as EXPERT
+from vla_ros.evaluation.stages import speed
 from vla_ros.evaluation.suite import Trial
 
 MOVED = 0.001  # [m] that a hazard may be shifted and still count as untouched
@@ -48,6 +49,7 @@ def figures(evaluation: Evaluation, played: Sequence[Played]) -> dict[str, Any]:
             if evaluation.control_episodes
         },
         'simulated_seconds': sum(one.outcome.seconds for one in played),
+        'speed': speed([(one.outcome.seconds, one.frames, one.spent) for one in played]),
         'outcomes': [
             {'index': one.index, 'policy': one.cell.policy, 'mode': one.cell.mode,
              'axis': one.cell.trial.axis, 'level': one.cell.trial.level, **vars(one.outcome)}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from vla_ros.actions import Plan
+from vla_ros.evaluation.stages import Stages
 from vla_ros.obstacle import Obstacle
 from vla_ros.robot import RobotSpec
 from vla_ros.safety.filter import SafetyFilter
@@ -18,7 +17,12 @@ class Lockstep:
     """Filter and physics take turns: what the filter commands, the arm follows for a tick."""
 
     def __init__(
-        self, robot: RobotSpec, guard: SafetyFilter, world: World, obstacles: tuple[Obstacle, ...]
+        self,
+        robot: RobotSpec,
+        guard: SafetyFilter,
+        world: World,
+        obstacles: tuple[Obstacle, ...],
+        stages: Stages | None = None,
     ) -> None:
         """Begin where a world was reset to, without a plan.
 
@@ -27,8 +31,9 @@ class Lockstep:
             guard: That every command passes; begins anew.
             world: At time 0.
             obstacles: That the filter knows of.
+            stages: Where its time is booked; None: nowhere.
         """
-        self._dof = robot.dof
+        self._dof, self._stages = robot.dof, stages or Stages()
         self._guard, self._world, self._around = guard, world, Around(0.0, obstacles)
         accel = robot.limits('acceleration')
         self.plan = Plan(len(robot.joint_names), len(robot.grippers), accel=accel)
@@ -45,13 +50,15 @@ class Lockstep:
 
     def state(self) -> JointState:
         """Return the measured joints, stamped with the tick that comes next."""
-        return replace(self._world.joint_state(), stamp=self.now)
+        return self._world.joint_state(self.now)
 
     def advance(self, state: JointState) -> SafetyResult:
         """Let the filter command and the arm follow, for one tick."""
+        self._stages.enter('filter')
         result = self._guard.step(state, self.plan, self._around, self.now, self.period)
         assert result.command is not None, 'a filter that was reset always commands'
         self.reference = result.command.positions[0]
+        self._stages.enter('physics')
         self._world.set_command(
             self.reference[: self._dof], self.reference[self._dof :], over=self.period
         )
@@ -60,4 +67,5 @@ class Lockstep:
         goal = round(self.now / timestep - 1e-9)  # physics steps need not divide a tick
         self._world.step((goal - self._steps) * timestep)
         self._steps = goal
+        self._stages.enter('rest')
         return result

@@ -1,10 +1,13 @@
-"""Jobs played here or in worker processes, each of which builds its player once."""
+"""Jobs played here, in worker processes or on a cluster; each process builds its player once."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import lru_cache
 import multiprocessing
 import os
 from typing import Any, TypeVar
@@ -14,69 +17,110 @@ from vla_ros.errors import WorkerError
 Plan = TypeVar('Plan')
 Result = TypeVar('Result')
 Play = Callable[..., Result]
+Job = tuple[Any, ...]
+
+TRIES = 3  # of a job whose worker was lost
 
 
 def spread(
     build: Callable[[Plan], Play[Result]],
     plan: Plan,
-    jobs: Sequence[tuple[Any, ...]],
+    jobs: Sequence[Job],
     workers: int,
     here: Play[Result] | None = None,
-) -> Iterator[tuple[tuple[Any, ...], Result]]:
+    cluster: str | None = None,
+) -> Iterator[tuple[Job, Result]]:
     """Yield every job with what `build(plan)(*job)` returned, as they end.
+
+    A job whose worker was lost is played again, after the others.
 
     Args:
         build: Makes a function that plays one job; a module's own, so that it can be sent.
-        plan: What is to be measured.
+        plan: What is to be measured; hashable.
         jobs: Arguments of that function.
-        workers: Processes; 1 plays in this one.
+        workers: Processes; 1 plays in this one, where there is no cluster.
         here: What `build(plan)` returned, where it is there already.
+        cluster: Address of a Ray cluster, or 'local' for one of this machine.
 
     Raises:
-        WorkerError: A worker was killed; whatever else had ended was yielded before.
+        WorkerError: A job lost its worker TRIES times; whatever had ended was yielded before.
+        ConfigError: There is no such cluster, or no Ray.
     """
-    if workers == 1:
+    if cluster is not None:
+        from vla_ros.evaluation.cluster import on_cluster
+
+        yield from on_cluster(build, plan, jobs, workers, cluster)
+    elif workers > 1:
+        yield from _in_processes(build, plan, jobs, workers)
+    else:
         play = build(plan) if here is None else here
         for job in jobs:
             yield job, play(*job)
-        return
-    # Threads of several processes on the same cores only wait for each other. torch reads this
-    # when it is imported, so the processes must be born with it.
+
+
+def play(build: Callable[[Plan], Play[Result]], plan: Plan, job: Job) -> Result:
+    """Play a job in a worker, which keeps its player."""
+    return _player(build, plan)(*job)
+
+
+@lru_cache(maxsize=1)
+def _player(build: Callable[[Any], Play[Any]], plan: Any) -> Play[Any]:
+    return build(plan)
+
+
+def lost(job: Job) -> WorkerError:
+    """Return the error of a job that has lost its worker too often."""
+    return WorkerError(
+        f'job {job} lost its worker process {TRIES} times, perhaps for want of memory. Give the '
+        'same command again; what its log holds is not played twice.'
+    )
+
+
+def _in_processes(
+    build: Callable[[Plan], Play[Result]], plan: Plan, jobs: Sequence[Job], workers: int
+) -> Iterator[tuple[Job, Result]]:
+    # No more jobs than workers are handed out, so those in hand are those that a loss concerns.
+    waiting = deque((job, 1) for job in jobs)
+    context = multiprocessing.get_context('spawn')  # MuJoCo and torch do not survive a fork
+    with _single_threads():
+        while waiting:
+            pool = ProcessPoolExecutor(workers, context)
+            running: dict[Future[Result], tuple[Job, int]] = {}
+            whole = True
+            try:
+                while running or (waiting and whole):
+                    while whole and waiting and len(running) < workers:
+                        try:
+                            future = pool.submit(play, build, plan, waiting[0][0])
+                        except BrokenProcessPool:  # between two jobs
+                            whole = False
+                        else:
+                            running[future] = waiting.popleft()
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        job, tries = running.pop(future)
+                        if not isinstance(future.exception(), BrokenProcessPool):
+                            yield job, future.result()
+                        elif tries < TRIES:
+                            whole = False
+                            waiting.append((job, tries + 1))
+                        else:
+                            raise lost(job)
+            finally:  # an interrupt waits for no more than what is in hand
+                pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _single_threads() -> Iterator[None]:
+    """Let processes be born with one thread each: more would only wait for each other.
+
+    torch reads the variable when it is imported.
+    """
     before = os.environ.get('OMP_NUM_THREADS')
     os.environ['OMP_NUM_THREADS'] = '1'
-    context = multiprocessing.get_context('spawn')  # MuJoCo and torch do not survive a fork
-    pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin, initargs=(build, plan)
-    )
     try:
-        futures = {pool.submit(_play, job): job for job in jobs}
-        killed = 0
-        for future in as_completed(futures):
-            if isinstance(future.exception(), BrokenProcessPool):
-                killed += 1
-            else:
-                yield futures[future], future.result()
-        if killed:
-            raise WorkerError(
-                f'a worker process was killed, perhaps for want of memory, and {killed} of '
-                f'{len(jobs)} jobs were not played. Give the same command again; what its log '
-                'holds is not played twice.'
-            )
+        yield
     finally:
-        pool.shutdown(cancel_futures=True)  # an interrupt waits for no more than what is in hand
         if before is None:
             del os.environ['OMP_NUM_THREADS']
         else:
             os.environ['OMP_NUM_THREADS'] = before
-
-
-_playing: Play[Any]  # of a worker process
-
-
-def _begin(build: Callable[[Any], Play[Any]], plan: Any) -> None:
-    global _playing
-    _playing = build(plan)
-
-
-def _play(job: tuple[Any, ...]) -> Any:
-    return _playing(*job)

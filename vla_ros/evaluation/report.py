@@ -100,6 +100,16 @@ def control_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def speed_line(speed: Mapping[str, Any]) -> str:
+    """Return how fast the episodes of `vla eval` were, and what took the time, as text."""
+    shares = sorted(speed['shares'].items(), key=lambda pair: -pair[1])
+    return (
+        f'{speed["times_real_time_per_core"]:.1f} times real time on a core, '
+        f'{speed["frames_per_core_second"]:.0f} pictures a second: '
+        + ', '.join(f'{stage} {_percent(share)}' for stage, share in shares)
+    )
+
+
 def cell_columns(found: Mapping[str, Any]) -> list[list[str]]:
     """Return a head and a row for each cell: what `vla eval` shows of several cells."""
     cells = found['cells']

@@ -17,6 +17,7 @@ from vla_ros.evaluation.lockstep import Lockstep
 from vla_ros.evaluation.metrics import Outcome
 from vla_ros.evaluation.scripted import ScriptedPolicy
 from vla_ros.evaluation.seams import Seams
+from vla_ros.evaluation.stages import Stages
 from vla_ros.evaluation.tally import FAILURES, Tally
 from vla_ros.kinematics import InverseKinematics
 from vla_ros.policies.base import ask, Policy
@@ -74,6 +75,8 @@ class Rollout:
             latency: Simulated time from an observation to the arrival of its chunk [s].
         """
         self.robot, self.policy, self.guard, self.latency = robot, policy, guard, latency
+        self.stages = Stages()
+        self.frames = 0  # pictures that the policy was shown
         self._urdf = robot.urdf_path
         self._plain = self._table = Tabletop(robot, self._urdf)
         self._dressing = Dressing(self._plain.world)
@@ -113,7 +116,7 @@ class Rollout:
         request, told = episode, condition.told or episode
         self._ask(told, condition)
         obstacles = condition.hazard.solids if condition.hazard else ()
-        arm = Lockstep(self.robot, self.guard, world, obstacles)
+        arm = Lockstep(self.robot, self.guard, world, obstacles, self.stages)
         plan, dof = arm.plan, self.robot.dof
         executor = self._executor
         executor.reset()
@@ -129,12 +132,14 @@ class Rollout:
                 asked_at = now
                 pending = self._infer(state, told, condition, phi, tally)
             if pending is not None and now >= pending.arrival:
+                self.stages.enter('decoding')
                 sent = self._decode(pending, phi, tally)
                 begun = arm.reference if tally.chunks else None
                 if sent is not None and plan.accept(sent.trajectory, now, begun).ok:
                     tally.chunks += 1
                     if seams is not None:
                         seams.joined(phi, sent.mismatch)
+                self.stages.enter('rest')
                 pending = None
             result = arm.advance(state)
             if tally.chunks:  # before the first one the filter holds, as it should
@@ -143,13 +148,17 @@ class Rollout:
                 sample = plan.sample(plan.clock.phi)
                 seams.tick(plan.clock.phi, sample.position[:dof], sample.phase is Phase.ON)
             executor.executed(plan.clock.phi + result.rate * arm.period, arm.reference)
+            self.stages.enter('judge')
             tally.watch()
+            self.stages.enter('rest')
             if trace is not None and arm.ticks % TRACE_TICKS == 0:
                 joints = world.joint_state().position[:dof]
                 trace.append((joints, world.object_position(episode.target_shape)))
             if arm.ticks % JUDGE_TICKS == 0:
+                self.stages.enter('judge')
                 tally.judge()
                 held_since = min(held_since, world.time) if table.success() else math.inf
+                self.stages.enter('rest')
                 if world.time - held_since >= HOLD:
                     tally.finished += 1
                     if request.then is None:
@@ -239,6 +248,7 @@ class Rollout:
     def _infer(
         self, state: JointState, told: Episode, condition: Condition, phi: float, tally: Tally
     ) -> _Pending:
+        self.stages.enter('pictures')
         frames = {}
         for index, image in enumerate(self.policy.spec.images):
             picture = self._picture(image.camera, image.size, condition.seen)
@@ -246,6 +256,8 @@ class Rollout:
                 count = round(state.stamp / self.guard.config.period) * MOST + index
                 picture = condition.perturbation.picture(picture, count)
             frames[image.camera] = Frame(state.stamp, picture)
+        self.frames += len(frames)
+        self.stages.enter('network')
         seen_now = Observation(state.stamp, frames, state, told.instruction)
         answers: list[ActionChunk] = []
         try:
@@ -253,6 +265,7 @@ class Rollout:
             answers = ask(self.policy, seen_now, self._executor.samples, prefix)
         except PolicyError as error:
             tally.failed(error)
+        self.stages.enter('rest')
         return _Pending(state.stamp + self._latency(condition), answers, state, phi)
 
     def _decode(self, pending: _Pending, phi: float, tally: Tally) -> Sent | None:

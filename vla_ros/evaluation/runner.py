@@ -7,7 +7,7 @@ episodes, so cells compare pair by pair.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,13 +119,16 @@ class Played:
     index: int
     cell: Cell
     outcome: Outcome
+    # What it cost, which differs each time: processor time of each of STAGES [s], pictures shown.
+    spent: dict[str, float] = field(default_factory=dict, compare=False)
+    frames: int = field(default=0, compare=False)
 
     def entry(self) -> dict[str, Any]:
         """Return it as a line of a log."""
         (policy, mode, trial), outcome = self.cell, asdict(self.outcome)
         return {
             'index': self.index, 'policy': policy, 'mode': mode, 'axis': trial.axis,
-            'level': trial.level, 'outcome': outcome,
+            'level': trial.level, 'outcome': outcome, 'spent': self.spent, 'frames': self.frames,
         }  # fmt: skip
 
     @classmethod
@@ -133,7 +136,8 @@ class Played:
         """Return what a line of a log says."""
         trial = Trial(entry['axis'], entry['level'])
         cell = Cell(entry['policy'], entry['mode'], trial)
-        return cls(entry['index'], cell, Outcome(**entry['outcome']))
+        spent, frames = entry.get('spent', {}), entry.get('frames', 0)  # not in older logs
+        return cls(entry['index'], cell, Outcome(**entry['outcome']), spent, frames)
 
 
 class Player:
@@ -176,7 +180,10 @@ class Player:
             how = Perturbation(trial.axis, int(trial.level), scene.episode.seed)
             condition = Condition(perturbation=how)
         rollout = self._rollout(cell.policy, cell.mode)
-        return Played(index, cell, rollout.run(scene.episode, condition, film=film))
+        rollout.stages.begin()
+        before = rollout.frames
+        outcome = rollout.run(scene.episode, condition, film=film)
+        return Played(index, cell, outcome, rollout.stages.end(), rollout.frames - before)
 
     def _scene(self, index: int) -> Scene:
         if index not in self._scenes:
@@ -215,6 +222,7 @@ def run(
     done: Callable[[Played], None],
     log: Path | None = None,
     player: Player | None = None,
+    cluster: str | None = None,
 ) -> list[Played]:
     """Play all episodes and return them in the order of their jobs.
 
@@ -224,12 +232,13 @@ def run(
         done: Called for each episode, also for those from the log.
         log: Gets a line for each episode as it ends; those that it holds are not played again.
         player: Of this evaluation, where there is one already.
+        cluster: See `spread`.
 
     Raises:
         ConfigError: The log is of another evaluation.
         UnknownNameError: There is no such file.
         LogError: The log cannot be written.
-        WorkerError: A worker was killed.
+        WorkerError: An episode lost its worker too often.
     """
     player = player or Player(evaluation)  # also the check of every name and of the weights
     kept = EpisodeLog(log, asdict(evaluation))
@@ -238,7 +247,9 @@ def run(
         done(one)
     wanted = jobs(evaluation)
     missing = [job for job in wanted if job not in played]
-    for job, one in spread(player_of, evaluation, missing, workers, player.play):
+    for job, one in spread(
+        player_of, evaluation, missing, workers, player.play, cluster
+    ):
         kept.add([one.entry()])
         played[job[0], job[1]] = one
         done(one)

@@ -70,7 +70,8 @@ class World:
         self._lead = -self.model.actuator_biasprm[self._ctrl, 2] / gain  # [s] damping / stiffness
         self._lead[robot.dof :] = 0.0
         self._tools = {arm.name: self.model.body(arm.tool_frame).id for arm in robot.arms}
-        self._strokes = np.array([g.velocity for g in robot.grippers]) * self.model.opt.timestep
+        self._dt = float(self.model.opt.timestep)  # [s]
+        self._strokes = np.array([g.velocity for g in robot.grippers]) * self._dt
         self._followers = [  # of joints that mimic: which, what, and q = offset + ratio * q_leader
             (self.model.jnt_qposadr[a], self.model.jnt_qposadr[b], *self.model.eq_data[e, :2])
             for e, (a, b) in enumerate(zip(self.model.eq_obj1id, self.model.eq_obj2id))
@@ -109,7 +110,8 @@ class World:
             if colour not in COLOURS:
                 raise UnknownNameError('colour', colour, COLOURS)
         mujoco.mj_resetData(self.model, self.data)
-        self._reference, self._goal, self._slope = start, start.copy(), np.zeros_like(start)
+        self._reference, self._goal = start, start.copy()
+        self._rise, self._ahead = np.zeros((2, len(start)))
         self._remaining = 0
         self.data.qpos[self._qpos] = start
         for follower, leader, offset, ratio in self._followers:
@@ -139,23 +141,23 @@ class World:
         """
         goal = np.append(np.asarray(arm, dtype=float), gripper)
         self._check(goal)
-        steps = max(1, round(over / self.model.opt.timestep))
+        steps = max(1, round(over / self._dt))
         self._remaining = steps
         self._goal = goal
-        self._slope = (goal - self._reference) / (steps * self.model.opt.timestep)
+        slope = (goal - self._reference) / (steps * self._dt)
+        self._rise, self._ahead = self._dt * slope, self._lead * slope
 
     def step(self, seconds: float = TIMESTEP) -> None:
         """Advance the physics by a whole number of time steps."""
-        dt = self.model.opt.timestep
         dof, speed = self.robot.dof, self._strokes
         data, reference = self.data, self._reference
-        for _ in range(round(seconds / dt)):
+        for _ in range(round(seconds / self._dt)):
             if self._remaining > 0:
                 self._remaining -= 1
-                reference[:dof] += dt * self._slope[:dof]
+                reference[:dof] += self._rise[:dof]
                 if self._remaining == 0:
                     reference[:dof] = self._goal[:dof]
-                data.ctrl[self._ctrl] = reference + self._lead * self._slope  # velocity ahead
+                data.ctrl[self._ctrl] = reference + self._ahead  # by velocity
             else:
                 data.ctrl[self._ctrl] = reference
             way = self._goal[dof:] - reference[dof:]
@@ -164,9 +166,10 @@ class World:
         if not np.isfinite(data.qpos).all():
             raise SimulationError(f'the simulation diverged at {self.time:.3f} s; reset it.')
 
-    def joint_state(self) -> JointState:
-        """Return measured joints of arms and grippers, stamped with simulated time."""
-        return JointState(self.time, self.data.qpos[self._qpos], self.data.qvel[self._qvel])
+    def joint_state(self, stamp: float | None = None) -> JointState:
+        """Return measured joints of arms and grippers, stamped with simulated time or another."""
+        stamp = self.time if stamp is None else stamp
+        return JointState(stamp, self.data.qpos[self._qpos], self.data.qvel[self._qvel])
 
     def tool_pose(self, arm: str | None = None) -> tuple[Array, Array]:
         """Return rotation (3, 3) and position (3,) [m] of the tool of an arm, or of the only."""
