@@ -125,7 +125,7 @@ def capturing(monkeypatch):
         return replay, output
 
     monkeypatch.setattr(compiling, 'CAPTURING', {'cpu'})
-    monkeypatch.setattr(compiling, 'RECORDER', recorder)
+    monkeypatch.setattr(compiling, 'RECORDER', lambda: recorder)
     return runs
 
 
@@ -153,7 +153,7 @@ def test_a_capture_that_fails_or_changes_answers_is_not_used(
         return lambda: None, output
 
     for recorder, reason in ((broken, 'no capture today'), (wrong, 'its answers change by')):
-        monkeypatch.setattr(compiling, 'RECORDER', recorder)
+        monkeypatch.setattr(compiling, 'RECORDER', lambda made=recorder: made)
         plain, captured = pair('smolvla', tmp_path / recorder.__name__, flow_steps=2)
         assert 'runs without being captured: ' + reason in caplog.text
         obs = CASES['smolvla'].observation()

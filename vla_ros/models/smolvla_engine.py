@@ -11,7 +11,8 @@ import torch
 from torch import nn, Tensor
 from torch.nn.functional import silu
 
-from vla_ros.models.block import Block, KeysAndValues, Norm, Room, shown, Turns
+from vla_ros.models.block import KeysAndValues, Room, shown, Turns
+from vla_ros.models.llama import llama_block, llama_norm
 from vla_ros.models.product import Product
 from vla_ros.models.smolvla import SmolVLA, WAVELENGTH
 from vla_ros.models.tower import Tower
@@ -147,15 +148,3 @@ class SmolVLAEngine:
             for project, part in zip(projections, room.first(known))
         )
         return Room(*(y.unflatten(-1, (-1, self._size)).transpose(1, 2) for y in read))
-
-
-def llama_norm(norm: nn.Module) -> Norm:
-    """Return Llama's norm, whose gain is w."""
-    wide = torch.promote_types(norm.weight.dtype, torch.float32)
-    return Norm(len(norm.weight), norm.variance_epsilon, norm.weight.detach().to(wide))
-
-
-def llama_block(layer: nn.Module, crosses: bool = False) -> Block:
-    """Return a layer of Llama, or one that reads foreign keys and values."""
-    norms = llama_norm(layer.input_layernorm), llama_norm(layer.post_attention_layernorm)
-    return Block(layer, norms, crosses=crosses)

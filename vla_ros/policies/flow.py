@@ -13,7 +13,7 @@ from torch import nn, Tensor
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.schedules import prefix_weights
 from vla_ros.errors import PolicyError, UnknownNameError
-from vla_ros.models.chunks import Chunks, Inputs
+from vla_ros.models.chunks import CapturedChunks, Chunks, Inputs, Recorder
 from vla_ros.models.guidance import JACOBIANS, PrefixGuidance, TrainedPrefix
 from vla_ros.models.sampler import Guide
 from vla_ros.models.velocity import Engine
@@ -74,6 +74,10 @@ class FlowPolicy(ABC):
     def hot(self) -> nn.Module:
         """Return the module that runs in each flow step, which `compile:` compiles."""
         return self.engine.expert
+
+    def captured(self, recorder: Recorder) -> Sampler:
+        """Return `chunks` as graphs."""
+        return CapturedChunks(self.engine, self.longest_prompt, recorder)
 
     @abstractmethod
     def _prepare(self, obs: Observation) -> Inputs:
