@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pi_layout import SIZES, weights
 import pytest
+from recorder import Recorder
 import smolvla_layout
 import torch
 from transformers import PI0ForConditionalGeneration, SmolVLMConfig
@@ -55,23 +56,6 @@ KINDS = {
              SIZES.dimensions, len(weights('pi05'))),
     'smolvla': (smolvla, 32, TINY['state'], 7, TINY['action'], 60),
 }  # fmt: skip
-
-
-class Recorder:
-    """Keeps what a call does, as a graph keeps it: a replay reads and writes the same memory."""
-
-    def __init__(self):
-        self.recorded = self.replayed = 0
-
-    def __call__(self, run):
-        self.recorded += 1
-        output = run()
-
-        def replay():
-            self.replayed += 1
-            output.copy_(run())
-
-        return replay, output
 
 
 @pytest.fixture(scope='module', params=KINDS)

@@ -159,7 +159,8 @@ def ways(bench: Bench, *, compilers: bool) -> Iterator[tuple[str, Callable[[], S
     if compilers:
         yield 'ours, expert compiled', lambda: ours(bench, Chunks(_compiled(engine)))
     if bench.device.startswith('cuda'):
-        yield 'ours, captured', lambda: ours(bench, CapturedChunks(engine, bench.words, CudaGraphs()))
+        graphs = CapturedChunks(engine, bench.words, CudaGraphs())
+        yield 'ours, captured', lambda: ours(bench, graphs)
 
 
 def _compiled(engine: Pi0Engine) -> Pi0Engine:

@@ -209,8 +209,10 @@ class Block:
         query = turned[:, :, : self._heads]
         if rows is not None:
             query, x = query[:, rows], x[rows]
-            mask = mask if mask is None or len(mask) == 1 else self._of(mask, rows)
-        x = self._added(x, attend(query, room, mask), self._o, None if gate is None else gate[:, 0])
+            if mask is not None and len(mask) > 1:
+                mask = self._of(mask, rows)
+        seen = attend(query, room, mask)
+        x = self._added(x, seen, self._o, None if gate is None else gate[:, 0])
         normed = self._between(x, None if scale is None else scale[:, 1])
         opened, up = self._gate_up(normed).chunk(2, dim=-1)
         last = None if gate is None else gate[:, 1]

@@ -108,7 +108,7 @@ class Prismatic(nn.Module):
         return table(torch.tensor([ids], device=self.place[0]))
 
     def films(self, prompt: list[int]) -> list[Tensor]:
-        """Return the modulation of each vision transformer by a prompt, its stop token included."""
+        """Return the modulation of each vision transformer by a prompt and a stop token."""
         mean = self.embed([*prompt, STOP]).mean(dim=1)
         return [vit.films(mean) for vit in self.vision_backbone.featurizers]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn, Tensor
+from torch import Tensor
 from torch.nn.functional import silu
 
 from vla_ros.models.block import KeysAndValues, Room, shown, Turns
