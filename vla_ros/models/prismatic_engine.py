@@ -32,7 +32,7 @@ class TokenEngine:
         self._words = network.language_model.model.embed_tokens
 
     @torch.no_grad()
-    def __call__(self, inputs: Inputs, length: Tensor | None = None) -> Tensor:
+    def __call__(self, inputs: Inputs, *_: Tensor, length: Tensor | None = None) -> Tensor:
         """Return the words (count,) that `generate` of transformers writes; see `Answer`.
 
         All words of the vocabulary compete, so that an answer in text shows as such.

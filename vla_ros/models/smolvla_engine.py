@@ -16,7 +16,7 @@ from vla_ros.models.llama import llama_block, llama_norm
 from vla_ros.models.product import Product
 from vla_ros.models.smolvla import SmolVLA, WAVELENGTH
 from vla_ros.models.tower import Tower
-from vla_ros.models.velocity import Encoded, Expert
+from vla_ros.models.velocity import Encoded, Expert, Sight
 
 
 class SmolVLAExpert(Expert):
@@ -76,6 +76,20 @@ class SmolVLAExpert(Expert):
         return self._out(self._norm(x))
 
 
+class Vision:
+    """Pictures as words of the VLM."""
+
+    def __init__(self, model: SmolVLA) -> None:
+        """Take over the network's weights."""
+        self._tower, self._connector = Tower(model.vision_model), model.connector
+        self.patch = self._tower.patch
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return tokens (cameras, P, D) of pixels (cameras, 3, H, H) in [-1, 1]."""
+        tokens: Tensor = self._connector(self._tower(pixels))
+        return tokens
+
+
 class SmolVLAEngine:
     """SmolVLA, ready to answer."""
 
@@ -83,7 +97,7 @@ class SmolVLAEngine:
         """Take over the network's weights; the network is in eval mode."""
         self.network, self.expert = model, SmolVLAExpert(model)
         config, text = model.config, model.config.vlm.text_config
-        self._tower, self._connector = Tower(model.vision_model), model.connector
+        self.vision: Sight = Vision(model)
         self._words, self._state = model.text_model['embed_tokens'], model.state_proj
         self._dtype = self._state.weight.dtype
         *whole, last = model.text_model['layers']
@@ -106,7 +120,7 @@ class SmolVLAEngine:
         self, pixels: Tensor, words: Tensor, state: Tensor, length: Tensor | None = None
     ) -> Encoded:
         """Return the velocity for one observation, see `Engine`."""
-        pictures = self._connector(self._tower(pixels.to(self._dtype))).flatten(0, 1)
+        pictures = self.vision(pixels.to(self._dtype)).flatten(0, 1)
         scaled = torch.cat((pictures, self._words(words)))
         scaled = scaled * scaled.shape[-1] ** 0.5
         x = torch.cat((scaled, self._state(state.to(self._dtype))[None]))

@@ -25,7 +25,7 @@ from vla_ros.actions.strategies.bid import BID
 from vla_ros.actions.strategies.rtc import RealTimeChunking
 from vla_ros.errors import PolicyError
 from vla_ros.models.chunks import CudaGraphs, Recorder
-from vla_ros.policies.base import Policy
+from vla_ros.policies.base import ask, Policy
 from vla_ros.policies.rehearsal import black
 from vla_ros.robot import RobotSpec
 from vla_ros.types import Array, ChunkPrefix
@@ -139,10 +139,10 @@ def _try(
 def _answers(policy: Policy, asks: list[Callable[[], Array]]) -> tuple[list[Array], float]:
     """Return what a policy answers and the time of the quickest answer [s]."""
     found, quickest = [], np.inf
-    for ask in asks:
+    for way in asks:
         policy.reset('', seed=0)
         start = time.perf_counter()
-        found.append(ask())
+        found.append(way())
         quickest = min(quickest, time.perf_counter() - start)
     return found, quickest
 
@@ -155,7 +155,7 @@ def _asks(policy: CompilablePolicy, robot: RobotSpec) -> list[Callable[[], Array
     asks = [lambda: policy.infer(obs).actions]
     if isinstance(strategy, BID):
         count = strategy.samples
-        asks.append(lambda: np.stack([chunk.actions for chunk in policy.samples(obs, count)]))
+        asks.append(lambda: np.stack([chunk.actions for chunk in ask(policy, obs, count, None)]))
     if isinstance(strategy, RealTimeChunking):
         known = Codec(robot, robot.urdf_path, spec).absolute(policy.infer(obs), obs.joints)
         prefix = ChunkPrefix(known, 1, spec.replan_steps, strategy.guidance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import time
 
@@ -9,7 +10,7 @@ import torch
 
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import UnknownNameError
-from vla_ros.models.chunks import Answer, CapturedAnswers, Inputs, Recorder
+from vla_ros.models.chunks import CapturedAnswers, Inputs, Recorder
 from vla_ros.models.prismatic_engine import TokenEngine
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.loading import checkpoint, require_equal
@@ -69,7 +70,7 @@ class OpenVla:
         ))  # fmt: skip
         self._model = folder.model(spec, self._options)
         self._engine = TokenEngine(self._model, self._stats.width)
-        self.chunks: Answer = self._engine  # or as captured graphs, see `compiling`
+        self.chunks: Callable[..., torch.Tensor] = self._engine  # or captured, see `compiling`
 
     @staticmethod
     def statistics(spec: PolicySpec) -> tuple[Identity, Bounds]:
@@ -86,7 +87,7 @@ class OpenVla:
         """Begin an instruction; its words come with each observation, and nothing is drawn."""
         del instruction, seed
 
-    def captured(self, recorder: Recorder) -> Answer:
+    def captured(self, recorder: Recorder) -> CapturedAnswers:
         """Return `chunks` as graphs of prompts up to LONGEST words."""
         return CapturedAnswers(self._engine, LONGEST, recorder)
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, UnknownNameError
-from vla_ros.models.chunks import Answer, CapturedAnswers, Inputs, Recorder
+from vla_ros.models.chunks import CapturedAnswers, Inputs, Recorder
 from vla_ros.models.oft_heads import RegressionHead, StateProjector
 from vla_ros.models.prismatic_engine import ParallelEngine
 from vla_ros.policies.base import pictures_of
@@ -94,7 +94,7 @@ class OpenVlaOft:
         self._told: tuple[str, torch.Tensor, list[torch.Tensor]] | None = None  # newest words
         count = spec.horizon * self._action_stats.width
         self._engine = ParallelEngine(self._model, head, projector, count)
-        self.chunks: Answer = self._engine  # or as captured graphs, see `compiling`
+        self.chunks: Callable[..., torch.Tensor] = self._engine  # or captured, see `compiling`
 
     @staticmethod
     def statistics(spec: PolicySpec) -> tuple[Bounds | Identity, Bounds]:
@@ -113,7 +113,7 @@ class OpenVlaOft:
         """Begin an instruction; its words come with each observation, and nothing is drawn."""
         del instruction, seed
 
-    def captured(self, recorder: Recorder) -> Answer:
+    def captured(self, recorder: Recorder) -> CapturedAnswers:
         """Return `chunks` as graphs of prompts up to LONGEST words."""
         return CapturedAnswers(self._engine, LONGEST, recorder)
 
