@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from click.testing import CliRunner
+import pytest
 
 from vla_ros import config
 from vla_ros.bench import options
@@ -22,6 +23,7 @@ def test_a_variant_differs_from_the_policy_file_in_what_it_is_named_after(tmp_pa
     assert {spec.checkpoint for spec in found.values()} == {'checkpoints/tiny_pi0'}
 
 
+@pytest.mark.timeout(400)  # the filter's kernels may have to be compiled first
 def test_answers_to_the_same_observations_and_the_same_episodes_are_compared(
     tmp_path, monkeypatch
 ):

@@ -81,19 +81,19 @@ class OpenVlaOft:
             )
         vision = find_component(folder.path, 'vision_backbone')
         self._model = folder.model(spec, self._options, read_vision(vision) if vision else None)
-        head = self._component('action_head', RegressionHead, self._action_stats.width)
-        projector = None
+        self._head = self._component('action_head', RegressionHead, self._action_stats.width)
+        self._projector = None
         if find_component(folder.path, 'proprio_projector') or spec.state:
             self._state_stats = _bounds(folder, spec, 'proprio')
             size = width(spec.state, robot)
             require_equal(
                 spec, folder.path, [('state dimensions', size, self._state_stats.width)]
             )
-            projector = self._component('proprio_projector', StateProjector, size)
-        self._sees_state, self._has_film = projector is not None, vision is not None
+            self._projector = self._component('proprio_projector', StateProjector, size)
+        self._has_film = vision is not None
         self._told: tuple[str, torch.Tensor, list[torch.Tensor]] | None = None  # newest words
         count = spec.horizon * self._action_stats.width
-        self._engine = ParallelEngine(self._model, head, projector, count)
+        self._engine = ParallelEngine(self._model, self._head, self._projector, count)
         self.chunks: Callable[..., torch.Tensor] = self._engine  # or captured, see `compiling`
 
     @staticmethod
@@ -134,7 +134,7 @@ class OpenVlaOft:
         ]
         pixels = torch.from_numpy(np.stack([self._folder.pixels(image) for image in images]))
         prompt, films = self._words(obs.instruction)
-        own = torch.from_numpy(self._normalized(state)) if self._sees_state else None
+        own = torch.from_numpy(self._normalized(state)) if self._projector is not None else None
         ready = time.perf_counter()
         actions = self.chunks(Inputs(pixels, prompt, own).on(*self._model.place), *films)
         physical = self._action_stats.denormalize(actions.double().cpu().numpy())
