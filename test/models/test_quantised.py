@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vla_ros.models.quantised import Int8Linear, quantise
+from vla_ros.models.quantised import Fp8Linear, Int8Linear, quantise
 
 
 @torch.no_grad()
@@ -39,12 +39,29 @@ def test_what_is_a_multiple_of_the_scale_stays_exact():
     assert torch.equal(Int8Linear(plain)(x), plain(x))
 
 
-def test_the_type_of_the_activations_stays():
-    small = Int8Linear(layer().bfloat16())
+@pytest.mark.parametrize('bias', [True, False])
+def test_floats_of_eight_bits_are_off_by_half_a_step_of_their_own_size(bias):
+    """E4M3 has 3 bits behind the first one, down to 2^-6, below which steps stay at 2^-9."""
+    plain = layer(bias=bias)
+    small = Fp8Linear(plain)
+    scale = plain.weight.abs().amax(1, keepdim=True) / 448.0
+    unit = plain.weight / scale
+    step = 2.0 ** (torch.floor(torch.log2(unit.abs().clamp(min=2**-6))) - 3)
+    gap = (small.weight / scale - unit).abs()
+    assert (gap <= 0.5 * step * (1.0 + 1e-4)).all() and (gap > 0.25 * step).any()
+    assert small.q.dtype == torch.float8_e4m3fn and small.q.element_size() == 1
+    x = torch.randn(5, 3, 40, generator=torch.Generator().manual_seed(1))
+    added = plain.bias if bias else 0.0
+    torch.testing.assert_close(small(x), x @ small.weight.t() + added, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('kind', [Int8Linear, Fp8Linear])
+def test_the_type_of_the_activations_stays(kind):
+    small = kind(layer().bfloat16())
     found = small(torch.randn(2, 40).bfloat16())
     assert found.dtype == torch.bfloat16 and small.weight.dtype == torch.bfloat16
     exact = layer().bfloat16().float()
-    gap = (Int8Linear(exact).weight - small.weight.float()).abs()
+    gap = (kind(exact).weight - small.weight.float()).abs()
     assert (gap <= 2**-8 * small.weight.float().abs()).all()  # the scale itself is not rounded
 
 

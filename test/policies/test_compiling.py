@@ -16,6 +16,7 @@ from vla_ros.policies.registry import ADAPTERS, create
 from vla_ros.types import ChunkPrefix, Guidance
 
 FLOWS = {'pi0': 'openpi', 'pi05': 'lerobot', 'smolvla': 'new', 'tiny_pi0': 'vla train'}
+WHOLE = {'openvla': 'openvla-7b', 'openvla_oft': 'bridge'}  # captured or nothing
 LONGER = 'take all and put it into the box'
 
 
@@ -48,8 +49,9 @@ def graphs(monkeypatch):
 def pair(name: str, folder, **changes):
     """Return an adapter as it is, and one that is compiled."""
     case = CASES[name]
-    case.write(folder, FLOWS[name])
-    spec = replace(case.spec(folder, FLOWS[name]), **changes)
+    layout = {**FLOWS, **WHOLE}[name]
+    case.write(folder, layout)
+    spec = replace(case.spec(folder, layout), **changes)
     return create(spec, ROBOT), create(replace(spec, compile=True), ROBOT)
 
 
@@ -125,7 +127,7 @@ def capturing(monkeypatch):
         return replay, output
 
     monkeypatch.setattr(compiling, 'CAPTURING', {'cpu'})
-    monkeypatch.setattr(compiling, 'RECORDER', recorder)
+    monkeypatch.setattr(compiling, 'RECORDER', lambda: recorder)
     return runs
 
 
@@ -153,11 +155,38 @@ def test_a_capture_that_fails_or_changes_answers_is_not_used(
         return lambda: None, output
 
     for recorder, reason in ((broken, 'no capture today'), (wrong, 'its answers change by')):
-        monkeypatch.setattr(compiling, 'RECORDER', recorder)
+        monkeypatch.setattr(compiling, 'RECORDER', lambda made=recorder: made)
         plain, captured = pair('smolvla', tmp_path / recorder.__name__, flow_steps=2)
         assert 'runs without being captured: ' + reason in caplog.text
         obs = CASES['smolvla'].observation()
         np.testing.assert_allclose(answer(captured, obs), answer(plain, obs), atol=1e-5)
+
+
+@pytest.mark.parametrize('name', WHOLE)
+def test_networks_that_draw_nothing_are_captured_whole(tmp_path, capturing, name):
+    plain, captured = pair(name, tmp_path / 'folder')
+    known, before = len(capturing), sum(capturing)
+    obs = CASES[name].observation()
+    for text in (obs.instruction, 'a', LONGER, obs.instruction):
+        told = replace(obs, instruction=text)
+        np.testing.assert_allclose(answer(captured, told), answer(plain, told), atol=1e-4)
+    # The tests' tokenizer has a word for each letter: buckets up to 64 words, longer ones later.
+    assert known >= 4 and sum(capturing) - before == 4
+
+
+@pytest.mark.parametrize('name', WHOLE)
+def test_a_network_of_which_nothing_is_compiled_says_so(tmp_path, caplog, name):
+    plain, same = pair(name, tmp_path / 'folder')
+    assert f"nothing of '{name}' is compiled on cpu; it runs as without" in caplog.text
+    obs = CASES[name].observation()
+    np.testing.assert_array_equal(answer(same, obs), answer(plain, obs))
+
+
+def test_pictures_that_are_kept_are_not_captured(tmp_path, graphs, capturing, caplog):
+    plain, same = pair('tiny_pi0', tmp_path / 'folder', options={'keep_change': 0.5})
+    assert 'runs without being captured: which pictures are encoded depends on them' in caplog.text
+    obs = CASES['tiny_pi0'].observation()
+    np.testing.assert_allclose(answer(same, obs), answer(plain, obs), atol=1e-5)
 
 
 @pytest.mark.slow
@@ -194,7 +223,7 @@ def test_a_compiler_that_changes_answers_is_not_used(tmp_path, monkeypatch, capl
     np.testing.assert_array_equal(answer(compiled, obs), answer(plain, obs))
 
 
-@pytest.mark.parametrize('name', sorted(ADAPTERS.keys() - FLOWS))
+@pytest.mark.parametrize('name', sorted(ADAPTERS.keys() - {*FLOWS, *WHOLE}))
 def test_an_adapter_that_has_nothing_to_compile_says_so_before_it_is_loaded(tmp_path, name):
     spec = replace(CASES['pi0'].spec(tmp_path, 'openpi'), adapter=name, compile=True)
     with pytest.raises(PolicyError, match=f"'{name}' has no part to compile; leave 'compile:'"):

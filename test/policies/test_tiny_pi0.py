@@ -372,3 +372,21 @@ def test_samples_are_drawn_from_one_encoded_observation(policy, observation):
             assert np.abs(first[k].actions - other.actions).max() > 1e-3
     with pytest.raises(PolicyError, match='0 samples asked for, expected at least 1'):
         policy.samples(observation, 0)
+
+
+def test_a_camera_may_keep_its_tokens_within_an_episode():
+    spec = replace(SPEC, options={'keep_change': 10.0, 'keep_chunks': 1})
+    plain, kept = TinyPi0(SPEC, ROBOT), TinyPi0(spec, ROBOT)
+    first = observation()
+    black = {name: Frame(f.stamp, 0 * f.image) for name, f in first.frames.items()}
+    second = replace(first, frames=black)
+    for policy in (plain, kept):
+        policy.reset(first.instruction, seed=3)
+    asked = (first, second, second)
+    right, found = ([p.infer(obs).actions for obs in asked] for p in (plain, kept))
+    np.testing.assert_allclose(found[0], right[0], atol=1e-6)
+    assert np.abs(found[1] - right[1]).max() > 1e-3  # with the tokens of the first pictures
+    np.testing.assert_allclose(found[2], right[2], atol=1e-6)
+    for policy in (plain, kept):
+        policy.reset(first.instruction, seed=4)
+    np.testing.assert_allclose(kept.infer(second).actions, plain.infer(second).actions, atol=1e-6)

@@ -131,7 +131,7 @@ def test_an_adapter_gives_what_the_changed_file_gives(tmp_path, adapter):
         answers(adapter, folder, lora=str(tmp_path))
 
 
-@pytest.mark.parametrize('kind, most', [('int8', 0.1), ('nf4', 0.7)])
+@pytest.mark.parametrize('kind, most', [('int8', 0.1), ('fp8', 0.4), ('nf4', 0.7)])
 @pytest.mark.parametrize('adapter', CASES)
 def test_fewer_bits_change_little_and_are_told(tmp_path, adapter, kind, most, caplog):
     folder = tmp_path / 'checkpoint'

@@ -15,7 +15,7 @@ from transformers import PI0Config, PI0ForConditionalGeneration
 
 from vla_ros import paths
 from vla_ros.errors import ConfigError
-from vla_ros.models.chunks import CapturedChunks, Chunks, Inputs
+from vla_ros.models.chunks import CapturedChunks, Chunks, CudaGraphs, Inputs
 from vla_ros.models.pi0 import Pi0Engine
 from vla_ros.policies.loading import load
 
@@ -159,7 +159,8 @@ def ways(bench: Bench, *, compilers: bool) -> Iterator[tuple[str, Callable[[], S
     if compilers:
         yield 'ours, expert compiled', lambda: ours(bench, Chunks(_compiled(engine)))
     if bench.device.startswith('cuda'):
-        yield 'ours, captured', lambda: ours(bench, CapturedChunks(engine, bench.words))
+        graphs = CapturedChunks(engine, bench.words, CudaGraphs())
+        yield 'ours, captured', lambda: ours(bench, graphs)
 
 
 def _compiled(engine: Pi0Engine) -> Pi0Engine:

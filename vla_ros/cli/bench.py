@@ -14,6 +14,7 @@ import numpy as np
 from vla_ros import paths
 from vla_ros.cli.bench_adapters import adapters
 from vla_ros.cli.bench_execution import execution
+from vla_ros.cli.bench_options import options
 from vla_ros.cli.bench_policy import policy
 from vla_ros.cli.bench_safety import safety
 from vla_ros.cli.options import json_option, launch_options
@@ -37,6 +38,7 @@ verb.add_command(safety)
 verb.add_command(execution)
 verb.add_command(adapters)
 verb.add_command(policy)
+verb.add_command(options)
 
 
 @verb.command()

@@ -18,7 +18,7 @@ from vla_ros.errors import ConfigError, UnknownNameError, VlaError
 
 CASES = Path('test') / 'policies' / 'cases.py'
 WHAT = ('images', 'tokens', 'statistics', 'actions')
-WEIGHTS = ('int8', 'nf4')  # as `options: weights` has them
+WEIGHTS = ('int8', 'fp8', 'nf4')  # as `options: weights` has them
 HEADS = (
     'adapter', 'layouts', 'missing', 'unexpected', 'parameters', *WHAT, *WEIGHTS, 'oracle',
 )  # fmt: skip

@@ -183,8 +183,9 @@ class Block:
         turns: Tensor,
         mask: Tensor | None = None,
         modulation: Modulation | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
-        """Return (N, D).
+        """Return (N, D), or of chosen tokens (R, D).
 
         Args:
             x: (N, D).
@@ -193,6 +194,8 @@ class Block:
             turns: Rotary table (2, T, 1, d).
             mask: From `shown`; None: everything is seen.
             modulation: Of both norms, where they are adaptive.
+            rows: Tokens of the one sample that are asked for (R,); the others end with their keys
+                and values. None: all.
         """
         scale = gate = None
         if modulation is not None:
@@ -203,12 +206,22 @@ class Block:
         if self._turned > self._heads:
             keys, values = turned[:, :, self._heads :], y[:, :, self._turned :]
             room = entered(room, keys.transpose(1, 2), values.transpose(1, 2))
-        seen = attend(turned[:, :, : self._heads], room, mask)
+        query = turned[:, :, : self._heads]
+        if rows is not None:
+            query, x = query[:, rows], x[rows]
+            if mask is not None and len(mask) > 1:
+                mask = self._of(mask, rows)
+        seen = attend(query, room, mask)
         x = self._added(x, seen, self._o, None if gate is None else gate[:, 0])
         normed = self._between(x, None if scale is None else scale[:, 1])
         opened, up = self._gate_up(normed).chunk(2, dim=-1)
         last = None if gate is None else gate[:, 1]
         return self._added(x, self._act(opened) * up, self._down, last)
+
+    def _of(self, mask: Tensor, rows: Tensor) -> Tensor:
+        """Return the lines of a mask (T share, S) that belong to some tokens, (R share, S)."""
+        share = self._heads // (self._turned - self._heads)
+        return mask.view(-1, share, mask.shape[1])[rows].flatten(0, 1)
 
     def _added(self, x: Tensor, y: Tensor, product: Product, gate: Tensor | None) -> Tensor:
         return product.onto(x, y) if gate is None else torch.addcmul(x, product(y), gate)

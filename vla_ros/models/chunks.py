@@ -7,8 +7,8 @@ buffers. Prompts are filled up to buckets, so that another instruction finds its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -35,20 +35,39 @@ class Inputs(NamedTuple):
 
 # Records what a call does; returns how to do it again on the same memory, and its result.
 Recorder = Callable[[Callable[[], Tensor]], tuple[Callable[[], object], Tensor]]
+# Tensors that stay, and what is computed of them, the inputs and how many words of these count.
+Prepared = tuple[Sequence[Tensor], Callable[[Inputs, Tensor], Tensor]]
 
 
-def cuda_graph(run: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-    """Capture what a call launches on the GPU."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(WARM):
-            run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        output = run()
-    return graph.replay, output
+class Answer(Protocol):
+    """A network that draws nothing."""
+
+    def __call__(self, inputs: Inputs, *others: Tensor, length: Tensor | None = None) -> Tensor:
+        """Return its answer; `length`, () on the device: words that count, the rest is filling."""
+
+
+class CudaGraphs:
+    """Captures what calls launch on the GPU.
+
+    All graphs of a policy work in one memory: they run one at a time, and what one leaves is
+    copied before the next.
+    """
+
+    def __init__(self) -> None:
+        self._pool = None if not torch.cuda.is_available() else torch.cuda.graph_pool_handle()
+
+    def __call__(self, run: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+        """Capture a call."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM):
+                run()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            output = run()
+        return graph.replay, output
 
 
 class Chunks:
@@ -66,52 +85,98 @@ class Chunks:
 class CapturedChunks:
     """Samples chunks by captured graphs; the answers are those of `Chunks`."""
 
-    def __init__(self, engine: Engine, longest: int, recorder: Recorder = cuda_graph) -> None:
-        """Take the network, whose weights must stay where they are.
+    def __init__(self, engine: Engine, longest: int, recorder: Recorder) -> None:
+        """Take the network, whose weights must stay where they are; see `Graphs`."""
+        self._engine, self.graphs = engine, Graphs(longest, recorder)
+
+    def __call__(self, inputs: Inputs, noise: Tensor, steps: int, guide: Guide | None) -> Tensor:
+        """Return chunks (B, T, A) as `Chunks` does, in memory of their own."""
+
+        def prepare() -> Prepared:
+            own, tied = torch.empty_like(noise), None if guide is None else guide.moved()
+            return _with(own, tied), lambda given, length: sample(
+                self._engine.encode(*given, length), own, steps, tied
+            )
+
+        way = (noise.shape, steps, None if guide is None else guide.key)
+        return self.graphs(inputs, way, _with(noise, guide), prepare)
+
+
+def _with(noise: Tensor, guide: Guide | None) -> tuple[Tensor, ...]:
+    return (noise,) if guide is None else (noise, *guide.tensors)
+
+
+class CapturedAnswers:
+    """Answers by captured graphs of a network that draws nothing."""
+
+    def __init__(self, answer: Answer, longest: int, recorder: Recorder) -> None:
+        """Take what answers, whose weights must stay where they are; see `Graphs`."""
+        self._answer, self.graphs = answer, Graphs(longest, recorder)
+
+    def __call__(self, inputs: Inputs, *others: Tensor) -> Tensor:
+        """Return what the network answers, in memory of its own."""
+
+        def prepare() -> Prepared:
+            own = tuple(torch.empty_like(other) for other in others)
+            return own, lambda given, length: self._answer(given, *own, length=length)
+
+        return self.graphs(inputs, (), others, prepare)
+
+
+class Graphs:
+    """Captured graphs, one for each way to be asked and bucket of the prompt."""
+
+    def __init__(self, longest: int, recorder: Recorder) -> None:
+        """Begin without any.
 
         Args:
-            engine: The network.
             longest: Words of the longest prompt; a new way to be asked is captured for every
                 bucket up to it at once.
             recorder: What captures.
         """
-        self._engine, self._recorder = engine, recorder
-        self._rooms = range(BUCKET, longest + BUCKET, BUCKET)
+        self._recorder, self._rooms = recorder, range(BUCKET, longest + BUCKET, BUCKET)
         self._graphs: dict[Hashable, _Graph] = {}
 
-    @property
-    def graphs(self) -> int:
+    def __len__(self) -> int:
         """Return how many were captured."""
         return len(self._graphs)
 
-    def __call__(self, inputs: Inputs, noise: Tensor, steps: int, guide: Guide | None) -> Tensor:
-        """Return chunks (B, T, A) as `Chunks` does, in memory of their own."""
-        count = inputs.words.shape[0]
-        room = BUCKET * -(-count // BUCKET)
-        kind = None if guide is None else guide.key
-        way = (inputs.pixels.shape, noise.shape, steps, kind)
+    def __call__(
+        self,
+        inputs: Inputs,
+        way: Hashable,
+        others: Sequence[Tensor],
+        prepare: Callable[[], Prepared],
+    ) -> Tensor:
+        """Return what the graph of this way to be asked answers, in memory of its own.
+
+        Args:
+            inputs: The observation.
+            way: What makes it run other operations, but sizes of the inputs.
+            others: What else changes between two calls of one way.
+            prepare: Returns tensors for them that stay, and what is captured on these.
+        """
+        room = BUCKET * -(-inputs.words.shape[0] // BUCKET)
+        way = (inputs.pixels.shape, inputs.pixels.dtype, way)
         if (room, way) not in self._graphs:
             sizes = {room, *self._rooms}
             for size in sorted(s for s in sizes if (s, way) not in self._graphs):
                 cut = inputs._replace(words=inputs.words[:size])
-                self._graphs[size, way] = _Graph(
-                    self._engine, self._recorder, cut, size, noise, steps, guide
-                )
-        return self._graphs[room, way].run(inputs, noise, guide)
+                graph = _Graph(self._recorder, cut, size, others, prepare)
+                self._graphs[size, way] = graph
+        return self._graphs[room, way].run(inputs, others)
 
 
 class _Graph:
-    """One captured way to a chunk, and its buffers."""
+    """One captured way to an answer, and its buffers."""
 
     def __init__(
         self,
-        engine: Engine,
         recorder: Recorder,
         inputs: Inputs,
         room: int,
-        noise: Tensor,
-        steps: int,
-        guide: Guide | None,
+        others: Sequence[Tensor],
+        prepare: Callable[[], Prepared],
     ) -> None:
         words = inputs.words.new_zeros(room)
         self._inputs = Inputs(
@@ -120,29 +185,22 @@ class _Graph:
             None if inputs.state is None else torch.empty_like(inputs.state),
         )
         self._length = words.new_zeros(())
-        self._noise = torch.empty_like(noise)
-        self._guide = None if guide is None else guide.moved()
-        self._fill(inputs, noise, guide)
-        self._replay, self._output = recorder(
-            lambda: sample(
-                engine.encode(*self._inputs, self._length), self._noise, steps, self._guide
-            )
-        )
+        self._others, run = prepare()
+        self._fill(inputs, others)
+        self._replay, self._output = recorder(lambda: run(self._inputs, self._length))
 
-    def run(self, inputs: Inputs, noise: Tensor, guide: Guide | None) -> Tensor:
-        """Return the chunks (B, T, A)."""
-        self._fill(inputs, noise, guide)
+    def run(self, inputs: Inputs, others: Sequence[Tensor]) -> Tensor:
+        """Return the answer."""
+        self._fill(inputs, others)
         self._replay()
         return self._output.clone()
 
-    def _fill(self, inputs: Inputs, noise: Tensor, guide: Guide | None) -> None:
+    def _fill(self, inputs: Inputs, others: Sequence[Tensor]) -> None:
         count = inputs.words.shape[0]
         self._inputs.pixels.copy_(inputs.pixels)
         self._inputs.words[:count] = inputs.words
         self._length.fill_(count)
         if self._inputs.state is not None and inputs.state is not None:
             self._inputs.state.copy_(inputs.state)
-        self._noise.copy_(noise)
-        if self._guide is not None and guide is not None:
-            for mine, given in zip(self._guide.tensors, guide.tensors):
-                mine.copy_(given)
+        for own, given in zip(self._others, others):
+            own.copy_(given)

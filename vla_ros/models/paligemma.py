@@ -30,13 +30,26 @@ class GrowingLayer(DynamicLayer):
         return self.keys[:, :, : self._length], self.values[:, :, : self._length]
 
 
+class Vision:
+    """Pictures as words of PaliGemma."""
+
+    def __init__(self, model: PaliGemmaModel) -> None:
+        """Take over the network's weights; the network stays usable."""
+        self._tower, self._projector = Tower(model.vision_tower), model.multi_modal_projector
+        self.patch = self._tower.patch
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return tokens (cameras, P, D) of pixels (cameras, 3, H, H) in [-1, 1]."""
+        tokens: Tensor = self._projector(self._tower(pixels))
+        return tokens
+
+
 class Prefix:
     """PaliGemma run for its keys and values alone: the last layer ends with them."""
 
     def __init__(self, model: PaliGemmaModel) -> None:
         """Take over the network's weights; the network stays usable."""
         language = model.language_model
-        self._tower, self._projector = Tower(model.vision_tower), model.multi_modal_projector
         self._words = model.get_input_embeddings()
         self._turns = gemma_turns(language)
         *whole, last = language.layers
@@ -47,12 +60,12 @@ class Prefix:
         self._size = last.self_attn.head_dim
 
     def __call__(
-        self, pixels: Tensor, words: Tensor, length: Tensor | None, behind: int
+        self, pictures: Tensor, words: Tensor, length: Tensor | None, behind: int
     ) -> tuple[list[Room], int, Tensor | None, Tensor | None]:
         """Return rooms, their length so far, how many tokens count, and who of them is seen.
 
         Args:
-            pixels: (cameras, 3, H, H) in [-1, 1].
+            pictures: Of `Vision`, (cameras, P, D).
             words: (W,).
             length: How many words count, (); None: all.
             behind: Tokens that will be written behind the prefix.
@@ -61,7 +74,7 @@ class Prefix:
             Of each layer a room of L + behind tokens, written up to L; L; then of padded words
             the number of tokens that count, (), and what is seen, (1, L + behind), else None.
         """
-        pictures = self._projector(self._tower(pixels)).flatten(0, 1)
+        pictures = pictures.flatten(0, 1)
         spoken = self._words(words)
         x = torch.cat((pictures.to(spoken.dtype), spoken))
         known = len(x)

@@ -14,9 +14,9 @@ from torch.nn.functional import silu
 from transformers import PI0ForConditionalGeneration
 
 from vla_ros.models.block import Room, shown
-from vla_ros.models.paligemma import gemma_block, gemma_norm, gemma_turns, Prefix
+from vla_ros.models.paligemma import gemma_block, gemma_norm, gemma_turns, Prefix, Vision
 from vla_ros.models.product import Product
-from vla_ros.models.velocity import Encoded, Expert
+from vla_ros.models.velocity import Encoded, Expert, Sight
 
 
 class Pi0Expert(Expert):
@@ -83,6 +83,7 @@ class Pi0Engine:
     def __init__(self, model: PI0ForConditionalGeneration) -> None:
         """Take over the network's weights; the network, in eval mode, stays usable."""
         self.network, self.expert = model, Pi0Expert(model)
+        self.vision: Sight = Vision(model.model.vlm)
         self._prefix = Prefix(model.model.vlm)
         self._state = model.embed_action_time.state_proj
         self._turns = gemma_turns(model.model.dit)
@@ -96,7 +97,9 @@ class Pi0Engine:
     ) -> Encoded:
         """Return the velocity for one observation, see `Engine`."""
         behind, dtype = 1 + self._steps, self.expert.dtype
-        rooms, known, counted, sees = self._prefix(pixels, words, length, behind)
+        rooms, known, counted, sees = self._prefix(
+            self.vision(pixels), words, length, behind
+        )
         token = self._state(state.to(dtype)[None, None])
         turns = self._turns.behind(known, counted, behind)
         own = torch.ones(behind, known + behind, dtype=torch.bool, device=words.device)

@@ -21,9 +21,9 @@ from transformers.models.gemma.modeling_gemma import (
 )
 
 from vla_ros.models.block import Block, Modulation, Norm, Room, shown
-from vla_ros.models.paligemma import gemma_turns, Prefix
+from vla_ros.models.paligemma import gemma_turns, Prefix, Vision
 from vla_ros.models.product import Product
-from vla_ros.models.velocity import Encoded, Expert
+from vla_ros.models.velocity import Encoded, Expert, Sight
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,7 @@ class Pi05Engine:
             steps: T.
         """
         self.network, self.expert = model, Pi05Expert(model)
+        self.vision: Sight = Vision(model.vlm)
         self._prefix = Prefix(model.vlm)
         self._turns = gemma_turns(model.expert)
         expert = model.config.expert
@@ -169,7 +170,9 @@ class Pi05Engine:
         length: Tensor | None = None,
     ) -> Encoded:
         """Return the velocity for one observation, see `Engine`; no state is read."""
-        rooms, known, counted, sees = self._prefix(pixels, words, length, self._steps)
+        rooms, known, counted, sees = self._prefix(
+            self.vision(pixels), words, length, self._steps
+        )
         turns = self._turns.behind(known, counted, self._steps)
         mask = None if sees is None else shown(sees, self._share, self.expert.dtype)
         return Encoded(self.expert, rooms, (turns, mask))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from vla_ros.models.vit import Film, Vit, VitShape
+from vla_ros.models.vit import Vit, VitShape
 
 STOP = 2  # id of '</s>'
 # What published config.json files leave to the defaults of the library that wrote them.
@@ -55,7 +55,7 @@ class VisionBackbone(nn.Module):
         """Return the one or two transformers."""
         return list(self.children())
 
-    def forward(self, pixels: Tensor, films: list[list[Film]] | None = None) -> Tensor:
+    def forward(self, pixels: Tensor, films: Sequence[Tensor] = ()) -> Tensor:
         """Return features (B, patches, widths) of pixels (B, 3 per transformer, H, W)."""
         parts = enumerate(pixels.split(3, dim=1))
         return torch.cat(
@@ -107,40 +107,12 @@ class Prismatic(nn.Module):
         table = self.language_model.model.embed_tokens
         return table(torch.tensor([ids], device=self.place[0]))
 
-    def films(self, prompt: list[int]) -> list[list[Film]]:
-        """Return the modulation of every vision block by a prompt, its stop token included."""
+    def films(self, prompt: list[int]) -> list[Tensor]:
+        """Return the modulation of each vision transformer by a prompt and a stop token."""
         mean = self.embed([*prompt, STOP]).mean(dim=1)
         return [vit.films(mean) for vit in self.vision_backbone.featurizers]
 
-    def patches(self, pixels: Tensor, films: list[list[Film]] | None = None) -> Tensor:
+    def patches(self, pixels: Tensor, films: Sequence[Tensor] = ()) -> Tensor:
         """Return the embeddings (1, cameras x patches, words) of pixels (cameras, C, H, W)."""
         features = self.vision_backbone(pixels, films)
         return self.projector(features.flatten(0, 1)[None])
-
-    def generate(self, prompt: list[int], patches: Tensor, count: int) -> list[int]:
-        """Return the `count` likeliest tokens, one after the other, of BOS, patches, prompt."""
-        words = self.embed(prompt)
-        inputs = {'inputs_embeds': torch.cat([words[:, :1], patches, words[:, 1:]], dim=1)}
-        cache = DynamicCache(config=self.language_model.config)
-        tokens = []
-        for _ in range(count):
-            output = self.language_model(
-                **inputs, past_key_values=cache, use_cache=True, logits_to_keep=1
-            )
-            tokens.append(output.logits[:, -1].argmax(dim=-1))  # stays on the device
-            inputs = {'input_ids': tokens[-1][:, None]}
-        return torch.cat(tokens).tolist()
-
-    def parallel(self, prompt: list[int], patches: Tensor, count: int) -> Tensor:
-        """Return the hidden states (1, count, words) from which `count` values are read at once.
-
-        The sequence is BOS, patches, prompt, `count` empty places and a stop token; everything
-        attends to everything. A value is read one place early, where a causal model would
-        have predicted it.
-        """
-        words = self.embed([*prompt, STOP])
-        empty = words.new_zeros(1, count, words.shape[2])
-        inputs = torch.cat([words[:, :1], patches, words[:, 1:-1], empty, words[:, -1:]], dim=1)
-        output = self.language_model.model(inputs_embeds=inputs, use_cache=False, is_causal=False)
-        first = patches.shape[1] + len(prompt) - 1
-        return output.last_hidden_state[:, first : first + count]

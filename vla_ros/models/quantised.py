@@ -1,7 +1,9 @@
 """Linear layers of a network exchanged for ones whose weights are rounded, to 8 or 4 bits.
 
-In 8 bits W is about s q with q in -127..127 and s = max |W| / 127 of each row (absmax); it is
-turned back on the fly, so that activations keep their precision. Memory falls to half of bfloat16.
+In 8 bits W is about s q, with s = max |W| / m of each row (absmax). Of int8 q is a whole number up
+to m = 127; of fp8 a float of 4 bits of exponent and 3 of mantissa (E4M3) up to m = 448, finer for
+small weights and coarser for large ones. It is turned back on the fly, so that activations keep
+their precision. Memory falls to half of bfloat16.
 """
 
 from __future__ import annotations
@@ -14,8 +16,6 @@ from torch import nn, Tensor
 from torch.nn.functional import linear
 
 from vla_ros.models.nf4 import Nf4Linear
-
-LEVELS = 127
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,20 @@ class Rounding:
         )
 
 
-class Int8Linear(nn.Module):
+class RowLinear(nn.Module):
     """y = (x q^T) s + b for x (..., in), q (out, in), s and b (out,)."""
+
+    largest: float  # m, of |q|
+    kind: torch.dtype  # of q
 
     def __init__(self, layer: nn.Linear) -> None:
         """Round the weights of a layer."""
         super().__init__()
         weight = layer.weight.detach().float()
-        scale = weight.abs().amax(dim=1) / LEVELS
+        scale = weight.abs().amax(dim=1) / self.largest
         scale = torch.where(scale > 0.0, scale, 1.0)  # a row of zeros
-        self.register_buffer('q', (weight / scale[:, None]).round().to(torch.int8))
+        q = weight / scale[:, None]
+        self.register_buffer('q', (q if self.kind.is_floating_point else q.round()).to(self.kind))
         self.register_buffer('scale', scale)  # float32: bfloat16 would be as coarse as q
         self.bias = layer.bias
         self._dtype = layer.weight.dtype
@@ -53,7 +57,7 @@ class Int8Linear(nn.Module):
     @property
     def weight(self) -> Tensor:
         """Return s q (out, in) in the type of the layer."""
-        return (self.q * self.scale[:, None]).to(self._dtype)
+        return (self.q.float() * self.scale[:, None]).to(self._dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y (..., out) in the type of x."""
@@ -61,7 +65,23 @@ class Int8Linear(nn.Module):
         return y if self.bias is None else y + self.bias
 
 
-KINDS: dict[str, type[Int8Linear | Nf4Linear]] = {'int8': Int8Linear, 'nf4': Nf4Linear}
+class Int8Linear(RowLinear):
+    """Weights of 8 bits, evenly spaced."""
+
+    largest, kind = 127.0, torch.int8
+
+
+class Fp8Linear(RowLinear):
+    """Weights of 8 bits, E4M3."""
+
+    largest, kind = 448.0, torch.float8_e4m3fn
+
+
+KINDS: dict[str, type[RowLinear | Nf4Linear]] = {
+    'int8': Int8Linear,
+    'fp8': Fp8Linear,
+    'nf4': Nf4Linear,
+}
 
 
 def quantise(network: nn.Module, parts: Collection[str], kind: str) -> Rounding:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn, Tensor
+from torch import Tensor
 from torch.nn.functional import silu
 
-from vla_ros.models.block import Block, KeysAndValues, Norm, Room, shown, Turns
+from vla_ros.models.block import KeysAndValues, Room, shown, Turns
+from vla_ros.models.llama import llama_block, llama_norm
 from vla_ros.models.product import Product
 from vla_ros.models.smolvla import SmolVLA, WAVELENGTH
 from vla_ros.models.tower import Tower
-from vla_ros.models.velocity import Encoded, Expert
+from vla_ros.models.velocity import Encoded, Expert, Sight
 
 
 class SmolVLAExpert(Expert):
@@ -75,6 +76,20 @@ class SmolVLAExpert(Expert):
         return self._out(self._norm(x))
 
 
+class Vision:
+    """Pictures as words of the VLM."""
+
+    def __init__(self, model: SmolVLA) -> None:
+        """Take over the network's weights."""
+        self._tower, self._connector = Tower(model.vision_model), model.connector
+        self.patch = self._tower.patch
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return tokens (cameras, P, D) of pixels (cameras, 3, H, H) in [-1, 1]."""
+        tokens: Tensor = self._connector(self._tower(pixels))
+        return tokens
+
+
 class SmolVLAEngine:
     """SmolVLA, ready to answer."""
 
@@ -82,7 +97,7 @@ class SmolVLAEngine:
         """Take over the network's weights; the network is in eval mode."""
         self.network, self.expert = model, SmolVLAExpert(model)
         config, text = model.config, model.config.vlm.text_config
-        self._tower, self._connector = Tower(model.vision_model), model.connector
+        self.vision: Sight = Vision(model)
         self._words, self._state = model.text_model['embed_tokens'], model.state_proj
         self._dtype = self._state.weight.dtype
         *whole, last = model.text_model['layers']
@@ -105,7 +120,7 @@ class SmolVLAEngine:
         self, pixels: Tensor, words: Tensor, state: Tensor, length: Tensor | None = None
     ) -> Encoded:
         """Return the velocity for one observation, see `Engine`."""
-        pictures = self._connector(self._tower(pixels.to(self._dtype))).flatten(0, 1)
+        pictures = self.vision(pixels.to(self._dtype)).flatten(0, 1)
         scaled = torch.cat((pictures, self._words(words)))
         scaled = scaled * scaled.shape[-1] ** 0.5
         x = torch.cat((scaled, self._state(state.to(self._dtype))[None]))
@@ -147,15 +162,3 @@ class SmolVLAEngine:
             for project, part in zip(projections, room.first(known))
         )
         return Room(*(y.unflatten(-1, (-1, self._size)).transpose(1, 2) for y in read))
-
-
-def llama_norm(norm: nn.Module) -> Norm:
-    """Return Llama's norm, whose gain is w."""
-    wide = torch.promote_types(norm.weight.dtype, torch.float32)
-    return Norm(len(norm.weight), norm.variance_epsilon, norm.weight.detach().to(wide))
-
-
-def llama_block(layer: nn.Module, crosses: bool = False) -> Block:
-    """Return a layer of Llama, or one that reads foreign keys and values."""
-    norms = llama_norm(layer.input_layernorm), llama_norm(layer.post_attention_layernorm)
-    return Block(layer, norms, crosses=crosses)

@@ -37,7 +37,7 @@ class Tower:
         """Take over the weights of transformers' SigLIP, or of SmolVLM's."""
         embeddings = network.embeddings
         patches = embeddings.patch_embedding
-        self._side, self._bias = patches.kernel_size[0], patches.bias
+        self.patch, self._bias = patches.kernel_size[0], patches.bias  # [px]
         self._weight = patches.weight.detach().flatten(1).t().contiguous()  # (3 p p, width)
         self._learned = embeddings.position_embedding.weight  # (positions, width)
         # Of SmolVLM, whose pictures may have another size than in its training.
@@ -48,7 +48,7 @@ class Tower:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return (cameras, patches, width) of pixels (cameras, 3, H, H) in [-1, 1]."""
-        cameras, side = len(pixels), self._side
+        cameras, side = len(pixels), self.patch
         grid = pixels.shape[-1] // side
         squares = pixels.view(cameras, 3, grid, side, grid, side).permute(0, 2, 4, 1, 3, 5)
         x = torch.addmm(self._bias, squares.reshape(cameras * grid**2, -1), self._weight)

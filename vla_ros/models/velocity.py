@@ -91,11 +91,23 @@ class Encoded:
         return v.view_as(x).to(x.dtype)
 
 
+class Sight(Protocol):
+    """Pictures as tokens, each camera by itself."""
+
+    @property
+    def patch(self) -> int:
+        """Return the side of a patch [px]."""
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return tokens (cameras, P, D) of pixels (cameras, 3, H, H) in [-1, 1]."""
+
+
 class Engine(Protocol):
     """A network ready to answer: everything that no observation changes is computed."""
 
     network: nn.Module  # whose weights it shares
     expert: Expert
+    vision: Sight  # may be exchanged
 
     def encode(
         self, pixels: Tensor, words: Tensor, state: Tensor | None, length: Tensor | None = None

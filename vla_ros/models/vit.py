@@ -164,15 +164,18 @@ class Vit(nn.Module):
             self.reg_token = nn.Parameter(torch.zeros(1, family.registers, width))
         self.blocks = nn.ModuleList(Block(shape, words) for _ in range(shape.used_blocks))
 
-    def films(self, words: Tensor) -> list[Film]:
-        """Return the modulation of every block by a mean word embedding (B, words)."""
-        return [block.film(words) for block in self.blocks]
+    def films(self, words: Tensor) -> Tensor:
+        """Return what `Film` has for every block, by a mean word embedding (B, words).
 
-    def forward(self, pixels: Tensor, films: list[Film] | None = None) -> Tensor:
-        """Return the features (B, patches, width) of pixels (B, 3, H, W)."""
+        In one tensor (blocks, 2, B, 1, width), which a captured graph takes in one copy.
+        """
+        return torch.stack([torch.stack(block.film(words)) for block in self.blocks])
+
+    def forward(self, pixels: Tensor, films: Tensor | None = None) -> Tensor:
+        """Return the features (B, patches, width) of pixels (B, 3, H, W), modulated by `films`."""
         x = self.patch_embed(pixels) + self.pos_embed
         tokens = [getattr(self, n) for n in ('cls_token', 'reg_token') if hasattr(self, n)]
         x = torch.cat([*(t.expand(len(x), -1, -1) for t in tokens), x], dim=1)
         for index, block in enumerate(self.blocks):
-            x = block(x, films[index] if films else None)
+            x = block(x, None if films is None else Film(*films[index]))
         return x[:, self.prefix :]

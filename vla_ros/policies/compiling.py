@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import logging
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,31 +24,30 @@ from vla_ros.actions.strategies import make_strategy
 from vla_ros.actions.strategies.bid import BID
 from vla_ros.actions.strategies.rtc import RealTimeChunking
 from vla_ros.errors import PolicyError
-from vla_ros.models.chunks import CapturedChunks, cuda_graph
-from vla_ros.models.velocity import Engine
-from vla_ros.policies.base import Policy, SamplingPolicy
-from vla_ros.policies.flow import Sampler
+from vla_ros.models.chunks import CudaGraphs, Recorder
+from vla_ros.policies.base import ask, Policy
 from vla_ros.policies.rehearsal import black
 from vla_ros.robot import RobotSpec
 from vla_ros.types import Array, ChunkPrefix
 
 BACKEND = 'inductor'
-CAPTURING, RECORDER = {'cuda'}, cuda_graph  # devices whose chunks are captured, what does it
+CAPTURING, RECORDER = {'cuda'}, CudaGraphs  # devices whose chunks are captured, what does it
 # Largest change of an action, as a part of the chunk's largest one: sums in another order.
 TOLERANCE = {'float32': 1e-3, 'float16': 2e-2, 'bfloat16': 1e-1}
 log = logging.getLogger(__name__)
 
 
-class CompilablePolicy(SamplingPolicy, Protocol):
-    """A policy that can be compiled."""
+class CompilablePolicy(Policy, Protocol):
+    """A policy that can be compiled or captured."""
 
-    chunks: Sampler
-    engine: Engine
-    longest_prompt: int
+    chunks: Any  # what computes an answer
 
     @property
-    def hot(self) -> nn.Module:
-        """Return the module in which most of its time is spent, called without hooks."""
+    def hot(self) -> nn.Module | None:
+        """Return the module in which most of its time is spent, called without hooks, or None."""
+
+    def captured(self, recorder: Recorder) -> Any:
+        """Return what answers as `chunks`, by captured graphs."""
 
 
 def compile_hot(policy: CompilablePolicy, robot: RobotSpec) -> None:
@@ -66,7 +65,34 @@ def compile_hot(policy: CompilablePolicy, robot: RobotSpec) -> None:
     """
     asks = _asks(policy, robot)
     before = _answers(policy, asks)
-    part = policy.hot
+    part, captures = policy.hot, torch.device(policy.spec.device).type in CAPTURING
+    if part is not None:
+        _compile(policy, part, asks, before)
+    elif not captures:
+        log.warning(
+            "policy %s: nothing of '%s' is compiled on %s; it runs as without",
+            policy.spec.name, policy.spec.adapter, policy.spec.device,
+        )  # fmt: skip
+    if captures:
+        eager = policy.chunks
+
+        def capture() -> None:
+            policy.chunks = policy.captured(RECORDER())
+            _answers(policy, asks)
+
+        def release() -> None:
+            policy.chunks = eager
+
+        _try(policy, asks, before, 'captured', capture, release)
+
+
+def _compile(
+    policy: CompilablePolicy,
+    part: nn.Module,
+    asks: list[Callable[[], Array]],
+    before: tuple[list[Array], float],
+) -> None:
+    """Compile a module for the ways in which its policy is asked."""
     plain = part.forward
 
     def compile_part() -> None:
@@ -78,17 +104,6 @@ def compile_hot(policy: CompilablePolicy, robot: RobotSpec) -> None:
         del part.forward  # the class's own shows again
 
     _try(policy, asks, before, 'compiled', compile_part, as_it_was)
-    if torch.device(policy.spec.device).type in CAPTURING:
-        eager = policy.chunks
-
-        def capture() -> None:
-            policy.chunks = CapturedChunks(policy.engine, policy.longest_prompt, RECORDER)
-            _answers(policy, asks)
-
-        def release() -> None:
-            policy.chunks = eager
-
-        _try(policy, asks, before, 'captured', capture, release)
 
 
 def _try(
@@ -124,10 +139,10 @@ def _try(
 def _answers(policy: Policy, asks: list[Callable[[], Array]]) -> tuple[list[Array], float]:
     """Return what a policy answers and the time of the quickest answer [s]."""
     found, quickest = [], np.inf
-    for ask in asks:
+    for way in asks:
         policy.reset('', seed=0)
         start = time.perf_counter()
-        found.append(ask())
+        found.append(way())
         quickest = min(quickest, time.perf_counter() - start)
     return found, quickest
 
@@ -140,7 +155,7 @@ def _asks(policy: CompilablePolicy, robot: RobotSpec) -> list[Callable[[], Array
     asks = [lambda: policy.infer(obs).actions]
     if isinstance(strategy, BID):
         count = strategy.samples
-        asks.append(lambda: np.stack([chunk.actions for chunk in policy.samples(obs, count)]))
+        asks.append(lambda: np.stack([chunk.actions for chunk in ask(policy, obs, count, None)]))
     if isinstance(strategy, RealTimeChunking):
         known = Codec(robot, robot.urdf_path, spec).absolute(policy.infer(obs), obs.joints)
         prefix = ChunkPrefix(known, 1, spec.replan_steps, strategy.guidance)

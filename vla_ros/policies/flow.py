@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 import time
 
 import numpy as np
@@ -12,12 +13,14 @@ from torch import nn, Tensor
 
 from vla_ros.actions.decode import Codec
 from vla_ros.actions.schedules import prefix_weights
-from vla_ros.errors import PolicyError, UnknownNameError
-from vla_ros.models.chunks import Chunks, Inputs
+from vla_ros.errors import ConfigError, PolicyError, UnknownNameError
+from vla_ros.models.chunks import CapturedChunks, Chunks, Inputs, Recorder
 from vla_ros.models.guidance import JACOBIANS, PrefixGuidance, TrainedPrefix
+from vla_ros.models.kept import KeptVision
 from vla_ros.models.sampler import Guide
 from vla_ros.models.velocity import Engine
 from vla_ros.policies.base import chunk_seed
+from vla_ros.policies.weights import WeightOptions
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
 from vla_ros.statistics import Statistics
@@ -25,6 +28,23 @@ from vla_ros.types import ActionChunk, Array, ChunkPrefix, JointState, Observati
 
 # (inputs, noise (B, T, A), flow steps, guide) -> chunks (B, T, A)
 Sampler = Callable[[Inputs, Tensor, int, Guide | None], Tensor]
+
+
+@dataclass(frozen=True)
+class FlowOptions(WeightOptions):
+    """Options of every adapter of a flow; all of them change its answers."""
+
+    # Change of a picture's most changed patch, of pixels in [-1, 1], up to which a camera keeps
+    # the tokens that it has; None: all pictures are encoded.
+    keep_change: float | None = None
+    keep_chunks: int = 4  # chunks in a row for which it may
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep_change is not None and not 0.0 <= self.keep_change < np.inf:
+            raise ConfigError(f'keep_change is {self.keep_change}, expected 0 or more.')
+        if self.keep_chunks < 1:
+            raise ConfigError(f'keep_chunks is {self.keep_chunks}, expected at least 1.')
 
 
 class FlowPolicy(ABC):
@@ -39,6 +59,7 @@ class FlowPolicy(ABC):
         spec: PolicySpec,
         robot: RobotSpec,
         engine: Engine,
+        options: FlowOptions,
         *,
         state: Statistics,
         action: Statistics,
@@ -53,6 +74,7 @@ class FlowPolicy(ABC):
             spec: The policy file.
             robot: The robot file.
             engine: The network.
+            options: Of the policy file.
             state: Statistics of the state vector.
             action: Statistics of an action, as relative as the policy file declares.
             dimensions: Of an action in the network, at least those of the statistics.
@@ -63,6 +85,10 @@ class FlowPolicy(ABC):
         self.spec = spec
         self.chunks: Sampler = Chunks(engine)  # or as captured graphs, see `compiling`
         self.engine, self.longest_prompt = engine, longest_prompt
+        self._kept: KeptVision | None = None
+        if options.keep_change is not None:
+            kept = KeptVision(engine.vision, options.keep_change, options.keep_chunks)
+            engine.vision = self._kept = kept
         self._codec = Codec(robot, robot.urdf_path, spec)
         self._state_stats, self._action_stats = state, action
         self._dimensions = dimensions
@@ -75,6 +101,16 @@ class FlowPolicy(ABC):
         """Return the module that runs in each flow step, which `compile:` compiles."""
         return self.engine.expert
 
+    def captured(self, recorder: Recorder) -> Sampler:
+        """Return `chunks` as graphs.
+
+        Raises:
+            PolicyError: What is computed depends on what the pictures show.
+        """
+        if self._kept is not None:
+            raise PolicyError("which pictures are encoded depends on them: 'keep_change' is set")
+        return CapturedChunks(self.engine, self.longest_prompt, recorder)
+
     @abstractmethod
     def _prepare(self, obs: Observation) -> Inputs:
         """Turn an observation into inputs of the network, in the computer's memory."""
@@ -83,6 +119,8 @@ class FlowPolicy(ABC):
         """Begin an instruction; its words come with each observation."""
         del instruction
         self._seed, self._count = seed, 0
+        if self._kept is not None:
+            self._kept.forget()
 
     @property
     def offers(self) -> frozenset[str]:

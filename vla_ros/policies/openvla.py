@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import time
 
-import numpy as np
 import torch
 
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import UnknownNameError
+from vla_ros.models.chunks import CapturedAnswers, Inputs, Recorder
+from vla_ros.models.prismatic_engine import TokenEngine
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.loading import checkpoint, require_equal
-from vla_ros.policies.prismatic import PrismaticFolder
+from vla_ros.policies.prismatic import LONGEST, PrismaticFolder
 from vla_ros.policies.rlds_pictures import prepared
 from vla_ros.policies.weights import WeightOptions
 from vla_ros.robot import RobotSpec
@@ -44,6 +46,7 @@ class OpenVla:
     """Answers with a chunk of a single action, in the units that the policy file declares."""
 
     offers: frozenset[str] = frozenset()
+    hot: None = None  # no part runs often: a whole chunk is captured, see `compiling`
 
     def __init__(self, spec: PolicySpec, robot: RobotSpec) -> None:
         """Load the checkpoint folder that the policy file names.
@@ -66,6 +69,8 @@ class OpenVla:
             ('action dimensions', width(spec.action, robot), self._stats.width),
         ))  # fmt: skip
         self._model = folder.model(spec, self._options)
+        self._engine = TokenEngine(self._model, self._stats.width)
+        self.chunks: Callable[..., torch.Tensor] = self._engine  # or captured, see `compiling`
 
     @staticmethod
     def statistics(spec: PolicySpec) -> tuple[Identity, Bounds]:
@@ -82,6 +87,10 @@ class OpenVla:
         """Begin an instruction; its words come with each observation, and nothing is drawn."""
         del instruction, seed
 
+    def captured(self, recorder: Recorder) -> CapturedAnswers:
+        """Return `chunks` as graphs of prompts up to LONGEST words."""
+        return CapturedAnswers(self._engine, LONGEST, recorder)
+
     @torch.inference_mode()
     def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
         """Return a chunk (1, A) of the likeliest action; a prefix changes nothing.
@@ -97,11 +106,11 @@ class OpenVla:
         resize, crop = self._options.resize == 'lanczos3', self._options.centre_crop
         image = prepared(image, self._folder.size, resize=resize, crop=crop)
         pixels = torch.from_numpy(self._folder.pixels(image))[None]
-        prompt = self._folder.prompt(obs.instruction)
+        prompt = torch.tensor(self._folder.prompt(obs.instruction))
         ready = time.perf_counter()
-        patches = self._model.patches(pixels.to(*self._model.place))
-        tokens = self._model.generate(prompt, patches, self._stats.width)
-        actions = self._stats.denormalize(self._folder.bins.decode(np.array([tokens])))
+        tokens = self.chunks(Inputs(pixels, prompt).on(*self._model.place))
+        bins = self._folder.bins.decode(tokens.cpu().numpy()[None])
+        actions = self._stats.denormalize(bins)
         done = time.perf_counter()
         timings = {'preprocess': ready - start, 'inference': done - ready}
         return ActionChunk(obs.stamp, actions, self.spec.step, timings)

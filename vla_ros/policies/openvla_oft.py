@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 import time
 
 import numpy as np
@@ -13,12 +13,13 @@ from torch import nn
 
 from vla_ros.actions.decode import Codec
 from vla_ros.errors import CheckpointError, UnknownNameError
+from vla_ros.models.chunks import CapturedAnswers, Inputs, Recorder
 from vla_ros.models.oft_heads import RegressionHead, StateProjector
-from vla_ros.models.vit import Film
+from vla_ros.models.prismatic_engine import ParallelEngine
 from vla_ros.policies.base import pictures_of
 from vla_ros.policies.loading import checkpoint, load, require_equal
 from vla_ros.policies.oft_files import find_component, read_component, read_vision
-from vla_ros.policies.prismatic import PrismaticFolder
+from vla_ros.policies.prismatic import LONGEST, PrismaticFolder
 from vla_ros.policies.rlds_pictures import prepared
 from vla_ros.policies.weights import WeightOptions
 from vla_ros.robot import RobotSpec
@@ -54,6 +55,7 @@ class OpenVlaOft:
     """
 
     offers: frozenset[str] = frozenset()
+    hot: None = None  # no part runs often: a whole chunk is captured, see `compiling`
 
     def __init__(self, spec: PolicySpec, robot: RobotSpec) -> None:
         """Load the checkpoint folder that the policy file names.
@@ -89,7 +91,10 @@ class OpenVlaOft:
             )
             self._projector = self._component('proprio_projector', StateProjector, size)
         self._has_film = vision is not None
-        self._words = lru_cache(maxsize=1)(self._read_words)  # they last for many chunks
+        self._told: tuple[str, torch.Tensor, list[torch.Tensor]] | None = None  # newest words
+        count = spec.horizon * self._action_stats.width
+        self._engine = ParallelEngine(self._model, self._head, self._projector, count)
+        self.chunks: Callable[..., torch.Tensor] = self._engine  # or captured, see `compiling`
 
     @staticmethod
     def statistics(spec: PolicySpec) -> tuple[Bounds | Identity, Bounds]:
@@ -108,6 +113,10 @@ class OpenVlaOft:
         """Begin an instruction; its words come with each observation, and nothing is drawn."""
         del instruction, seed
 
+    def captured(self, recorder: Recorder) -> CapturedAnswers:
+        """Return `chunks` as graphs of prompts up to LONGEST words."""
+        return CapturedAnswers(self._engine, LONGEST, recorder)
+
     @torch.inference_mode()
     def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
         """Return a chunk (horizon, A); a prefix changes nothing.
@@ -125,26 +134,25 @@ class OpenVlaOft:
         ]
         pixels = torch.from_numpy(np.stack([self._folder.pixels(image) for image in images]))
         prompt, films = self._words(obs.instruction)
+        own = torch.from_numpy(self._normalized(state)) if self._projector is not None else None
         ready = time.perf_counter()
-        context = self._model.patches(pixels.to(*self._model.place), films)
-        if self._projector is not None:
-            context = torch.cat([context, self._projector(self._normalized(state))], dim=1)
-        count = self.spec.horizon * self._action_stats.width
-        actions = self._head(self._model.parallel(prompt, context, count))[0]
+        actions = self.chunks(Inputs(pixels, prompt, own).on(*self._model.place), *films)
         physical = self._action_stats.denormalize(actions.double().cpu().numpy())
         done = time.perf_counter()
         timings = {'preprocess': ready - start, 'inference': done - ready}
         return ActionChunk(obs.stamp, physical, self.spec.step, timings)
 
-    def _read_words(self, instruction: str) -> tuple[list[int], list[list[Film]] | None]:
-        """Return the prompt and its modulation of the vision blocks."""
-        prompt = self._folder.prompt(instruction)
-        return prompt, self._model.films(prompt) if self._has_film else None
+    def _words(self, instruction: str) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the prompt (W,) and its modulation of pictures, which last for many chunks."""
+        if self._told is None or self._told[0] != instruction:
+            prompt = self._folder.prompt(instruction)
+            films = self._model.films(prompt) if self._has_film else []
+            self._told = instruction, torch.tensor(prompt), films
+        return self._told[1:]
 
-    def _normalized(self, state: Array) -> torch.Tensor:
-        """Return the state (1, S) as the network sees it, cut to [-1, 1]."""
-        clipped = np.clip(self._state_stats.normalize(state), -1.0, 1.0)
-        return torch.from_numpy(clipped)[None].to(*self._model.place)
+    def _normalized(self, state: Array) -> Array:
+        """Return the state (S,) as the network sees it, cut to [-1, 1]."""
+        return np.clip(self._state_stats.normalize(state), -1.0, 1.0)
 
     def _component(self, name: str, kind: Callable[[int, int], nn.Module], size: int) -> nn.Module:
         """Load a network of its own file.

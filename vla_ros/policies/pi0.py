@@ -25,7 +25,7 @@ from vla_ros.policies.pi_layout import (
     Family,
     find_layout,
     PiCheckpoint,
-    PiOptions,
+    PiFlowOptions,
     read,
     read_statistics,
 )
@@ -63,7 +63,7 @@ class Pi0(FlowPolicy):
                 says otherwise.
             UnknownNameError: There is no such unnorm_key, slot or option.
         """
-        options = spec.read_options(PiOptions)
+        options = spec.read_options(PiFlowOptions)
         folder = checkpoint(spec)
         dtype = getattr(torch, spec.dtype)
         if find_layout(folder, FAMILY) == 'transformers':
@@ -95,6 +95,7 @@ class Pi0(FlowPolicy):
             spec,
             robot,
             Pi0Engine(model),
+            options,
             state=self._given.state,
             action=self._given.action,
             dimensions=model.config.max_action_dim,

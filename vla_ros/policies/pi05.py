@@ -22,7 +22,7 @@ from vla_ros.policies.pi_layout import (
     Family,
     find_layout,
     PiCheckpoint,
-    PiOptions,
+    PiFlowOptions,
     read,
     read_statistics,
 )
@@ -46,7 +46,7 @@ UNUSED = (HEAD, 'state_proj.weight', 'state_proj.bias')
 
 
 @dataclass(frozen=True)
-class Pi05Options(PiOptions):
+class Pi05Options(PiFlowOptions):
     """What a policy file may say under `options:`."""
 
     # Whether the prompt tells the state: openpi's discrete_state_input, off in pi05_libero.
@@ -88,6 +88,7 @@ class Pi05Policy(FlowPolicy):
             spec,
             robot,
             Pi05Engine(model, spec.horizon),
+            options,
             state=given.state,
             action=given.action,
             dimensions=config.max_action_dim,

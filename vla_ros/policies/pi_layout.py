@@ -16,6 +16,7 @@ import numpy as np
 
 from vla_ros import paths
 from vla_ros.errors import CheckpointError, UnknownNameError
+from vla_ros.policies.flow import FlowOptions
 from vla_ros.policies.lerobot import CONFIG, described, read_folder
 from vla_ros.policies.loading import (
     checkpoint,
@@ -66,6 +67,11 @@ class PiOptions(WeightOptions):
     border: float | None = None  # value of the bars around pictures, -1 black; None: by layout
     # pi0.5, pi0-FAST: whether the prompt tells the state's padding too; None: by version
     padded_state: bool | None = None
+
+
+@dataclass(frozen=True)
+class PiFlowOptions(PiOptions, FlowOptions):
+    """Of pi0 and pi0.5, which are flows."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ VISION = 'vision_backbone.'
 FEATURIZERS = ('featurizer.', 'fused_featurizer.')
 Array32 = NDArray[np.float32]
 BICUBIC = 3  # Pillow's number
+LONGEST = 64  # words of a prompt for which graphs are captured ahead
 BOS, BLANK = 1, 29871  # ids; the token of a lone blank ended every prompt of the training
 PROMPTS = {  # by the language model that was trained on; the second is that of openvla-v01
     'llama2-7b-pure': 'In: What action should the robot take to {}?\nOut:',

@@ -17,7 +17,7 @@ from vla_ros.models.chunks import Inputs
 from vla_ros.models.smolvla import renamed, SmolVLA, SmolVLAConfig, STACKS, VLMS
 from vla_ros.models.smolvla_engine import SmolVLAEngine
 from vla_ros.policies.base import pictures_of
-from vla_ros.policies.flow import FlowPolicy, padded
+from vla_ros.policies.flow import FlowOptions, FlowPolicy, padded
 from vla_ros.policies.lerobot import (
     CONFIG,
     described,
@@ -29,7 +29,6 @@ from vla_ros.policies.loading import checkpoint, load, read_json, require_equal,
 from vla_ros.policies.pictures import Letterbox
 from vla_ros.policies.slots import arranged
 from vla_ros.policies.vocabulary import find_tokenizer, read_tokenizer
-from vla_ros.policies.weights import WeightOptions
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
 from vla_ros.statistics import Statistics
@@ -47,7 +46,7 @@ REFUSED: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class SmolVLAOptions(WeightOptions):
+class SmolVLAOptions(FlowOptions):
     """What a policy file may say under `options:`; folders as `checkpoint:`."""
 
     tokenizer: str | None = None  # folder of tokenizer.json; None: in the checkpoint
@@ -104,6 +103,7 @@ class SmolVLAPolicy(FlowPolicy):
             spec,
             robot,
             SmolVLAEngine(model),
+            options,
             state=folder.state,
             action=folder.action,
             dimensions=config.action_dim,

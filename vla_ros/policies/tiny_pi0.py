@@ -13,10 +13,10 @@ from vla_ros.errors import CheckpointError, PolicyError, UnknownNameError
 from vla_ros.models.chunks import Inputs
 from vla_ros.models.pi0 import Pi0Engine
 from vla_ros.policies.base import pictures_of
-from vla_ros.policies.flow import FlowPolicy
+from vla_ros.policies.flow import FlowOptions, FlowPolicy
 from vla_ros.policies.loading import checkpoint, load_pretrained, require_equal, require_files
 from vla_ros.robot import RobotSpec
-from vla_ros.spec import NoOptions, PolicySpec, width
+from vla_ros.spec import PolicySpec, width
 from vla_ros.statistics import load_norm_stats, MeanStd
 from vla_ros.types import Image, Observation
 
@@ -46,9 +46,9 @@ class TinyPi0(FlowPolicy):
 
         Raises:
             CheckpointError: A file is missing, damaged or of another model.
-            UnknownNameError: There is an option or an unnorm_key, of which it knows none.
+            UnknownNameError: An option does not exist, or there is an unnorm_key.
         """
-        spec.read_options(NoOptions)
+        options = spec.read_options(FlowOptions)
         if (spec.device, spec.dtype) != ('cpu', 'float32'):
             raise PolicyError(
                 f"policy {spec.name}: adapter 'tiny_pi0' runs on the cpu in float32, not on "
@@ -59,8 +59,13 @@ class TinyPi0(FlowPolicy):
             raise UnknownNameError(
                 'unnorm_key', spec.unnorm_key, (), str(folder / 'norm_stats.json')
             )
+        if options.lora is not None:
+            raise CheckpointError(
+                f"policy {spec.name}: adapter 'tiny_pi0' reads no 'lora'; leave it out."
+            )
         require_files(folder, FILES, 'Run `vla train`, or copy the whole checkpoint again.')
         model = load_pretrained(PI0ForConditionalGeneration, folder)
+        options.round(model, ('model',), folder)
         self._tokenizer = _load_tokenizer(folder)
         self._told: tuple[str, torch.Tensor] | None = None  # the newest words, as tokens
         state, action = self.statistics(spec)
@@ -70,6 +75,7 @@ class TinyPi0(FlowPolicy):
             spec,
             robot,
             Pi0Engine(model),
+            options,
             state=state,
             action=action,
             dimensions=config.max_action_dim,
