@@ -8,9 +8,9 @@ from click.testing import CliRunner
 import pytest
 
 from vla_ros import config
-from vla_ros.bench import options
 from vla_ros.cli import bench_options
 from vla_ros.cli.main import vla
+from vla_ros.evaluation import options
 from vla_ros.spec import PolicySpec
 
 

@@ -182,6 +182,17 @@ def test_a_network_of_which_nothing_is_compiled_says_so(tmp_path, caplog, name):
     np.testing.assert_array_equal(answer(same, obs), answer(plain, obs))
 
 
+def test_words_about_black_pictures_stop_no_loading(tmp_path, capturing, caplog, monkeypatch):
+    def talk():
+        raise PolicyError('it says: all is dark')
+
+    monkeypatch.setattr(compiling, '_asks', lambda policy, robot: [talk])
+    plain, same = pair('openvla', tmp_path / 'folder')
+    assert 'runs without being compiled: it says: all is dark' in caplog.text
+    obs = CASES['openvla'].observation()
+    np.testing.assert_array_equal(answer(same, obs), answer(plain, obs))
+
+
 def test_pictures_that_are_kept_are_not_captured(tmp_path, graphs, capturing, caplog):
     plain, same = pair('tiny_pi0', tmp_path / 'folder', options={'keep_change': 0.5})
     assert 'runs without being captured: which pictures are encoded depends on them' in caplog.text

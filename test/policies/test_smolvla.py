@@ -144,7 +144,7 @@ def test_eight_bits_give_nearly_the_same_and_say_their_error(folder, policy, obs
         answer(policy, observation)[:4], 2, 2, Guidance('exact')
     ))  # fmt: skip
     assert np.isfinite(guided).all()
-    with pytest.raises(ConfigError, match="unknown weights 'int4'.*Known: int8"):
+    with pytest.raises(ConfigError, match="unknown weights 'int4'.*Known: fp8, int8"):
         create(replace(spec, options={**spec.options, 'weights': 'int4'}), ROBOT)
 
 

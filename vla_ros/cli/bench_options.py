@@ -48,7 +48,7 @@ def options(
     """
     from rich.progress import Progress
 
-    from vla_ros.bench import options as bench
+    from vla_ros.evaluation import options as bench
     from vla_ros.evaluation.runner import Evaluation, jobs, Played
 
     started = time.monotonic()

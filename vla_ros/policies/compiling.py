@@ -60,19 +60,23 @@ def compile_hot(policy: CompilablePolicy, robot: RobotSpec) -> None:
         policy: As it was loaded.
         robot: The arm, of which it is shown black pictures.
 
-    Raises:
-        VlaError: The policy fails without being compiled.
     """
-    asks = _asks(policy, robot)
-    before = _answers(policy, asks)
-    part, captures = policy.hot, torch.device(policy.spec.device).type in CAPTURING
-    if part is not None:
-        _compile(policy, part, asks, before)
-    elif not captures:
+    name, part = policy.spec.name, policy.hot
+    captures = torch.device(policy.spec.device).type in CAPTURING
+    if part is None and not captures:
         log.warning(
             "policy %s: nothing of '%s' is compiled on %s; it runs as without",
-            policy.spec.name, policy.spec.adapter, policy.spec.device,
+            name, policy.spec.adapter, policy.spec.device,
         )  # fmt: skip
+        return
+    asks = _asks(policy, robot)
+    try:
+        before = _answers(policy, asks)
+    except PolicyError as error:  # a model of words may say something else of black pictures
+        log.warning('policy %s runs without being compiled: %s', name, error)
+        return
+    if part is not None:
+        _compile(policy, part, asks, before)
     if captures:
         eager = policy.chunks
 
