@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from itertools import islice
 import json
+import multiprocessing
 import os
 from pathlib import Path
 import subprocess
@@ -53,6 +54,17 @@ def test_a_job_that_kills_every_worker_ends_the_run_after_all_others(
     with pytest.raises(WorkerError, match=rf'job \(0,\) lost its worker process {TRIES} times'):
         next(ended)
     assert int((tmp_path / '0').read_text()) == 1000 - TRIES
+
+
+def test_workers_that_are_lost_between_two_jobs_are_replaced(
+    tmp_path: Path, jobs_of_test: Any
+) -> None:
+    ended = spread(jobs_of_test.player_of, str(tmp_path), JOBS, 2)
+    found = [next(ended)]
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join(30.0)
+    assert sorted(job for job, _ in (*found, *ended)) == JOBS
 
 
 def test_an_error_of_a_job_is_the_error_of_the_run(tmp_path: Path, jobs_of_test: Any) -> None:

@@ -43,7 +43,8 @@ def spread(
         cluster: Address of a Ray cluster, or 'local' for one of this machine.
 
     Raises:
-        WorkerError: A job lost its worker TRIES times; whatever had ended was yielded before.
+        WorkerError: A job lost its worker TRIES times; whatever had ended was yielded before. Of
+            processes here, all other jobs had.
         ConfigError: There is no such cluster, or no Ray.
     """
     if cluster is not None:
@@ -79,34 +80,44 @@ def lost(job: Job) -> WorkerError:
 def _in_processes(
     build: Callable[[Plan], Play[Result]], plan: Plan, jobs: Sequence[Job], workers: int
 ) -> Iterator[tuple[Job, Result]]:
-    # No more jobs than workers are handed out, so those in hand are those that a loss concerns.
-    waiting = deque((job, 1) for job in jobs)
     context = multiprocessing.get_context('spawn')  # MuJoCo and torch do not survive a fork
+
+    def worker() -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, context)  # one each: a loss concerns the job in hand alone
+
+    waiting = deque((job, 1) for job in jobs)
+    running: dict[Future[Result], tuple[ProcessPoolExecutor, Job, int]] = {}
+    given_up: list[Job] = []
     with _single_threads():
-        while waiting:
-            pool = ProcessPoolExecutor(workers, context)
-            running: dict[Future[Result], tuple[Job, int]] = {}
-            whole = True
-            try:
-                while running or (waiting and whole):
-                    while whole and waiting and len(running) < workers:
-                        try:
-                            future = pool.submit(play, build, plan, waiting[0][0])
-                        except BrokenProcessPool:  # between two jobs
-                            whole = False
-                        else:
-                            running[future] = waiting.popleft()
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        job, tries = running.pop(future)
-                        if not isinstance(future.exception(), BrokenProcessPool):
-                            yield job, future.result()
-                        elif tries < TRIES:
-                            whole = False
-                            waiting.append((job, tries + 1))
-                        else:
-                            raise lost(job)
-            finally:  # an interrupt waits for no more than what is in hand
-                pool.shutdown(cancel_futures=True)
+        idle = [worker() for _ in range(workers)]
+        try:
+            while waiting or running:
+                while waiting and idle:
+                    own, job = idle.pop(), waiting[0][0]
+                    try:
+                        future = own.submit(play, build, plan, job)
+                    except BrokenProcessPool:  # lost between two jobs
+                        own.shutdown()
+                        idle.append(worker())
+                    else:
+                        running[future] = own, *waiting.popleft()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    own, job, tries = running.pop(future)
+                    if not isinstance(future.exception(), BrokenProcessPool):
+                        idle.append(own)
+                        yield job, future.result()
+                        continue
+                    own.shutdown()
+                    idle.append(worker())
+                    if tries < TRIES:
+                        waiting.append((job, tries + 1))
+                    else:
+                        given_up.append(job)
+        finally:  # an interrupt waits for no more than what is in hand
+            for own in (*idle, *(one for one, _, _ in running.values())):
+                own.shutdown(cancel_futures=True)
+    if given_up:
+        raise lost(given_up[0])
 
 
 @contextmanager
