@@ -1,6 +1,6 @@
 """Print how much faster several workers play an evaluation than one; wants a quiet machine.
 
-    python tools/measure_workers.py --workers 2 --episodes 40
+    OMP_NUM_THREADS=1 python tools/measure_workers.py --workers 2 --episodes 40
 
 Loading is left out: a run is timed from the end of its first episodes to the last that began while
 all workers had work.

@@ -8,7 +8,6 @@ from transformers import PaliGemmaModel
 from transformers.cache_utils import Cache, DynamicLayer
 
 from vla_ros.models.block import Block, KeysAndValues, Norm, Room, shown, Turns
-from vla_ros.models.tower import Tower
 
 
 class GrowingLayer(DynamicLayer):
@@ -28,20 +27,6 @@ class GrowingLayer(DynamicLayer):
         self.keys[:, :, start : self._length] = keys
         self.values[:, :, start : self._length] = values
         return self.keys[:, :, : self._length], self.values[:, :, : self._length]
-
-
-class Vision:
-    """Pictures as words of PaliGemma."""
-
-    def __init__(self, model: PaliGemmaModel) -> None:
-        """Take over the network's weights; the network stays usable."""
-        self._tower, self._projector = Tower(model.vision_tower), model.multi_modal_projector
-        self.patch = self._tower.patch
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Return tokens (cameras, P, D) of pixels (cameras, 3, H, H) in [-1, 1]."""
-        tokens: Tensor = self._projector(self._tower(pixels))
-        return tokens
 
 
 class Prefix:
@@ -65,7 +50,7 @@ class Prefix:
         """Return rooms, their length so far, how many tokens count, and who of them is seen.
 
         Args:
-            pictures: Of `Vision`, (cameras, P, D).
+            pictures: Tokens (cameras, P, D).
             words: (W,).
             length: How many words count, (); None: all.
             behind: Tokens that will be written behind the prefix.

@@ -14,8 +14,9 @@ from torch.nn.functional import silu
 from transformers import PI0ForConditionalGeneration
 
 from vla_ros.models.block import Room, shown
-from vla_ros.models.paligemma import gemma_block, gemma_norm, gemma_turns, Prefix, Vision
+from vla_ros.models.paligemma import gemma_block, gemma_norm, gemma_turns, Prefix
 from vla_ros.models.product import Product
+from vla_ros.models.tower import Vision
 from vla_ros.models.velocity import Encoded, Expert, Sight
 
 
@@ -83,8 +84,9 @@ class Pi0Engine:
     def __init__(self, model: PI0ForConditionalGeneration) -> None:
         """Take over the network's weights; the network, in eval mode, stays usable."""
         self.network, self.expert = model, Pi0Expert(model)
-        self.vision: Sight = Vision(model.model.vlm)
-        self._prefix = Prefix(model.model.vlm)
+        vlm = model.model.vlm
+        self.vision: Sight = Vision(vlm.vision_tower, vlm.multi_modal_projector)
+        self._prefix = Prefix(vlm)
         self._state = model.embed_action_time.state_proj
         self._turns = gemma_turns(model.model.dit)
         dit = model.config.dit_config

@@ -21,8 +21,9 @@ from transformers.models.gemma.modeling_gemma import (
 )
 
 from vla_ros.models.block import Block, Modulation, Norm, Room, shown
-from vla_ros.models.paligemma import gemma_turns, Prefix, Vision
+from vla_ros.models.paligemma import gemma_turns, Prefix
 from vla_ros.models.product import Product
+from vla_ros.models.tower import Vision
 from vla_ros.models.velocity import Encoded, Expert, Sight
 
 
@@ -154,8 +155,9 @@ class Pi05Engine:
             steps: T.
         """
         self.network, self.expert = model, Pi05Expert(model)
-        self.vision: Sight = Vision(model.vlm)
-        self._prefix = Prefix(model.vlm)
+        vlm = model.vlm
+        self.vision: Sight = Vision(vlm.vision_tower, vlm.multi_modal_projector)
+        self._prefix = Prefix(vlm)
         self._turns = gemma_turns(model.expert)
         expert = model.config.expert
         self._share = expert.num_attention_heads // expert.num_key_value_heads

@@ -15,7 +15,7 @@ from vla_ros.models.block import KeysAndValues, Room, shown, Turns
 from vla_ros.models.llama import llama_block, llama_norm
 from vla_ros.models.product import Product
 from vla_ros.models.smolvla import SmolVLA, WAVELENGTH
-from vla_ros.models.tower import Tower
+from vla_ros.models.tower import Vision
 from vla_ros.models.velocity import Encoded, Expert, Sight
 
 
@@ -76,20 +76,6 @@ class SmolVLAExpert(Expert):
         return self._out(self._norm(x))
 
 
-class Vision:
-    """Pictures as words of the VLM."""
-
-    def __init__(self, model: SmolVLA) -> None:
-        """Take over the network's weights."""
-        self._tower, self._connector = Tower(model.vision_model), model.connector
-        self.patch = self._tower.patch
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Return tokens (cameras, P, D) of pixels (cameras, 3, H, H) in [-1, 1]."""
-        tokens: Tensor = self._connector(self._tower(pixels))
-        return tokens
-
-
 class SmolVLAEngine:
     """SmolVLA, ready to answer."""
 
@@ -97,7 +83,7 @@ class SmolVLAEngine:
         """Take over the network's weights; the network is in eval mode."""
         self.network, self.expert = model, SmolVLAExpert(model)
         config, text = model.config, model.config.vlm.text_config
-        self.vision: Sight = Vision(model)
+        self.vision: Sight = Vision(model.vision_model, model.connector)
         self._words, self._state = model.text_model['embed_tokens'], model.state_proj
         self._dtype = self._state.weight.dtype
         *whole, last = model.text_model['layers']

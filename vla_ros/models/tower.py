@@ -66,3 +66,22 @@ class Tower:
         places = torch.arange(side, dtype=torch.float32, device=device) * (1.0 / side)
         line = torch.bucketize(places.clamp(max=1.0 - 1e-6), bounds, right=True)
         return (line[:, None] * trained + line).flatten()
+
+
+class Vision:
+    """Pictures as words of a language model."""
+
+    def __init__(self, tower: nn.Module, projector: nn.Module) -> None:
+        """Take over the weights of a tower; the network stays usable.
+
+        Args:
+            tower: See `Tower`.
+            projector: From its patches to words.
+        """
+        self._tower, self._projector = Tower(tower), projector
+        self.patch = self._tower.patch
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return tokens (cameras, P, D) of pixels (cameras, 3, H, H) in [-1, 1]."""
+        tokens: Tensor = self._projector(self._tower(pixels))
+        return tokens
