@@ -43,31 +43,46 @@ def small(robot: str, **kinds: bool) -> Callable[[Client], Cell]:
 
 
 @pytest.fixture(scope='module')
-def plain() -> Iterator[Cell]:
+def started() -> Iterator[Callable[[str, Callable[[Client], Cell]], Cell]]:
+    """Return what starts a cell by its name, once, and ends the one before.
+
+    Several at once take more than two cores, and then none keeps time.
+    """
+    with ExitStack() as stack:
+        kept: dict[str, Cell] = {}
+
+        def start(name: str, make: Callable[[Client], Cell]) -> Cell:
+            if name not in kept:
+                kept.clear()
+                stack.close()
+                kept[name] = stack.enter_context(running(make))
+            return kept[name]
+
+        yield start
+
+
+@pytest.fixture
+def plain(started: Callable[..., Cell]) -> Cell:
     """The filter's process as it ships."""
-    with running(small('panda')) as cell:
-        yield cell
+    return started('plain', small('panda'))
 
 
-@pytest.fixture(scope='module')
-def sabotaged() -> Iterator[Cell]:
+@pytest.fixture
+def sabotaged(started: Callable[..., Cell]) -> Cell:
     """A filter that follows /clock and can be broken from inside."""
-    with running(small('panda', simulated=True, sabotaged=True)) as cell:
-        yield cell
+    return started('sabotaged', small('panda', simulated=True, sabotaged=True))
 
 
-@pytest.fixture(scope='module')
-def guarded() -> Iterator[Cell]:
+@pytest.fixture
+def guarded(started: Callable[..., Cell]) -> Cell:
     """An arm behind the forwarder, that moves only while a dead-man switch is pressed."""
-    with running(small(str(HERE / 'guarded.yaml'))) as cell:
-        yield cell
+    return started('guarded', small(str(HERE / 'guarded.yaml')))
 
 
-@pytest.fixture(scope='module')
-def table() -> Iterator[Cell]:
+@pytest.fixture
+def table(started: Callable[..., Cell]) -> Cell:
     """The learned policy in the simulated world."""
-    with running(lambda client: Table(client, table_programs())) as cell:
-        yield cell
+    return started('table', lambda client: Table(client, table_programs()))
 
 
 @pytest.fixture(scope='module')

@@ -122,9 +122,10 @@ def recover(cell: Cell) -> None:
 @pytest.fixture(autouse=True)
 def sane(request):
     """Leave the next row a cell without faults, whatever became of this one."""
+    names = {'plain', 'sabotaged', 'guarded', 'table'} & set(request.fixturenames)
+    cells = [request.getfixturevalue(name) for name in names]
     yield
-    for name in {'plain', 'sabotaged', 'guarded', 'table'} & set(request.fixturenames):
-        cell = request.getfixturevalue(name)
+    for cell in cells:
         recover(cell)
 
 
