@@ -75,8 +75,8 @@ class LiberoProcess:
             self.close()
             raise SimulationError(
                 f'{error} Is LIBERO there? Install it into an environment of its own (pip install '
-                "hf-libero, or a checkout on PYTHONPATH), run that Python's `import libero.libero` "
-                'once, which asks where data go, and name the Python by --python.'
+                'hf-libero, or a checkout on PYTHONPATH), import libero.libero there once, which '
+                'asks where its data are, and name the Python of that environment by --python.'
             ) from error
         self.tasks = [Task(**task) for task in value]
 

@@ -2,7 +2,8 @@
 
 LIBERO pins packages that do not live beside ours, so its worlds run in a process of their own.
 A message is a line of JSON, whose 'arrays' say how the bytes after it are to be read; requests
-have none. Source of how an episode goes: openpi, examples/libero/main.py; of obstacles: SafeLIBERO.
+have none. Source of how an episode goes: openpi, examples/libero/main.py; of what counts as a
+collision: SafeLIBERO, its README.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import sys
 import traceback
+from typing import Any
 
 WAIT = 10  # steps until things have come to rest
 REST = [0.0] * 6 + [-1.0]  # an action that does nothing, with an open gripper
@@ -21,7 +23,7 @@ VIEWS = {'scene': 'agentview', 'wrist': 'robot0_eye_in_hand'}
 class Worlds:
     """The tasks of one suite; the world of the last one played stays."""
 
-    def __init__(self, suite, level):
+    def __init__(self, suite: str, level: str | None) -> None:
         from libero.libero.benchmark import get_benchmark_dict
         from libero.libero.envs import OffScreenRenderEnv
         import numpy
@@ -29,11 +31,14 @@ class Worlds:
         self._make, self._numpy = OffScreenRenderEnv, numpy
         known = get_benchmark_dict()
         if suite not in known:
-            raise ValueError('this LIBERO has no suite %s, only %s' % (suite, sorted(known)))
+            raise ValueError(f'this LIBERO has no suite {suite}, only {sorted(known)}')
         self._suite = known[suite](safety_level=level) if level else known[suite]()
-        self._task, self._env, self._things = None, None, {}
+        self._task: int | None = None
+        self._env: Any = None
+        self._seen: Any = None
+        self._things: dict[str, Any] = {}  # name of an obstacle -> its place [m]
 
-    def tasks(self):
+    def tasks(self) -> Any:
         """Return the sentence of each task and how many initial states it has."""
         count = self._suite.get_num_tasks()
         return [
@@ -45,7 +50,7 @@ class Worlds:
             for i in range(count)
         ], {}
 
-    def begin(self, task, index, seed):
+    def begin(self, task: int, index: int, seed: int) -> Any:
         """Lay out an episode, let it come to rest and look."""
         if task != self._task:
             if self._env is not None:
@@ -65,7 +70,7 @@ class Worlds:
         self._things = self._obstacles()
         return self._look(0, False, 0.0)
 
-    def act(self, actions):
+    def act(self, actions: list[list[float]]) -> Any:
         """Do actions one after another, until success, and look."""
         moved, done, steps = 0.0, False, 0
         for action in actions:
@@ -78,7 +83,7 @@ class Worlds:
                 break
         return self._look(steps, bool(done), moved)
 
-    def _obstacles(self):
+    def _obstacles(self) -> dict[str, Any]:
         """Return the places of SafeLIBERO's obstacles that stand in the workspace."""
         joints = [name for name in self._env.sim.model.joint_names if 'obstacle' in name]
         places = {}
@@ -88,7 +93,7 @@ class Worlds:
                 places[name] = place
         return places
 
-    def _look(self, steps, done, moved):
+    def _look(self, steps: int, done: bool, moved: float) -> Any:
         sim, array = self._env.sim, self._numpy.ascontiguousarray
         arrays = {  # upside down as OpenGL draws; policies are trained on the picture turned by pi
             name: array(sim.render(camera_name=view, width=PIXELS, height=PIXELS)[::-1, ::-1])
@@ -100,13 +105,13 @@ class Worlds:
         return answer, arrays
 
 
-def main():
+def main() -> None:
     """Answer requests until there are no more."""
     requests, answers = os.fdopen(os.dup(0), 'rb'), os.fdopen(os.dup(1), 'wb')
     os.dup2(2, 1)  # LIBERO prints, and asks where its data are
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.path.pop(0)  # this folder, whose files are no modules of LIBERO's
-    worlds = None
+    worlds: Any = None
     for line in requests:
         request = json.loads(line.decode('utf-8'))
         verb = request.pop('verb')
@@ -119,7 +124,7 @@ def main():
             answer, data = {'value': value, 'arrays': head}, [a.tobytes() for a in arrays.values()]
         except Exception as error:
             traceback.print_exc()
-            answer, data = {'error': '%s: %s' % (type(error).__name__, error), 'arrays': {}}, []
+            answer, data = {'error': f'{type(error).__name__}: {error}', 'arrays': {}}, []
         answers.write(json.dumps(answer).encode('utf-8') + b'\n')
         for part in data:
             answers.write(part)
