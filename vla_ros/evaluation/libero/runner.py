@@ -60,7 +60,7 @@ class LiberoPlayer:
             SimulationError: LIBERO does not start.
             ConfigError: The suite has fewer tasks or initial states than are asked for.
         """
-        asked = self._asked = where.evaluation
+        asked = self.evaluation = where.evaluation
         spec = config.load(paths.find('policies', asked.policy), PolicySpec)
         require_libero(spec)
         self._robot = libero_robot()
@@ -84,7 +84,7 @@ class LiberoPlayer:
             PolicyError: The policy does not answer.
             SimulationError: LIBERO does not answer.
         """
-        asked, spec, what = self._asked, self.policy.spec, self.world.tasks[task]
+        asked, spec, what = self.evaluation, self.policy.spec, self.world.tasks[task]
         look = self.world.begin(task, index, asked.seed + index)
         self.policy.reset(what.sentence, seed=chunk_seed(asked.seed, index))
         steps, chunks, moved, obstacles = 0, 0, 0.0, look.obstacles
@@ -101,7 +101,7 @@ class LiberoPlayer:
 
     def _jobs(self) -> list[tuple[int, int]]:
         """Return task and initial state of every episode."""
-        asked, tasks = self._asked, self.world.tasks
+        asked, tasks = self.evaluation, self.world.tasks
         chosen = asked.tasks or tuple(range(len(tasks)))
         if not all(0 <= task < len(tasks) for task in chosen):
             raise ConfigError(
