@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-BENCHMARK = '''
+BENCHMARK = """
 from collections import namedtuple
 import numpy as np
 
@@ -25,8 +25,8 @@ class Suite:
 
 def get_benchmark_dict():
     return {'libero_spatial': Suite, 'safelibero_goal': Suite}
-'''
-ENVS = '''
+"""
+ENVS = """
 from types import SimpleNamespace
 import numpy as np
 
@@ -68,7 +68,7 @@ class OffScreenRenderEnv:
         return found
     def close(self):
         pass
-'''
+"""
 
 
 def write(folder: Path) -> Path:

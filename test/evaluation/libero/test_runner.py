@@ -149,8 +149,8 @@ def test_a_run_that_was_cut_goes_on_and_gives_the_same(start, tmp_path):
     assert run(where, 2, told.append, cut, player) == whole
     assert len(told) == 6
     assert sorted(cut.read_bytes().splitlines()) == sorted(b''.join(lines).splitlines())
+    other = Where(replace(player.evaluation, seed=8), sys.executable)
     with pytest.raises(ConfigError, match='name another file'):
-        other = Where(replace(player.evaluation, seed=8), sys.executable)
         run(other, 1, told.append, cut, player)
 
 
@@ -211,6 +211,8 @@ def test_words_are_checked_before_anything_starts():
         LiberoEvaluation('libero_goal', 'p', level='I')
     with pytest.raises(ConfigError, match='expected 1 or more'):
         LiberoEvaluation('libero_goal', 'p', episodes=0)
+    with pytest.raises(ConfigError, match='990'):
+        LiberoEvaluation('libero_goal', 'p', limit=991)
 
 
 @pytest.mark.timeout(900)  # [s] without a GPU a scene takes minutes to load

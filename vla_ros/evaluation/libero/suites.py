@@ -19,6 +19,7 @@ LIMITS = {
     'safelibero_goal': 300,
     'safelibero_long': 520,
 }
+MOST_STEPS = 990  # LIBERO ends an episode after 1000, of which 10 pass before it begins
 SEED = 7  # of the public evaluations
 EPISODES = 50  # of a task: the initial states that every suite has
 LEVELS = ('I', 'II')  # SafeLIBERO: the obstacle is near the target, or farther off in the way
@@ -39,10 +40,10 @@ class LiberoEvaluation:
     def __post_init__(self) -> None:
         if self.suite not in LIMITS:
             raise UnknownNameError('LIBERO suite', self.suite, LIMITS)
-        if self.episodes < 1 or self.seed < 0 or (self.limit is not None and self.limit < 1):
+        if self.episodes < 1 or self.seed < 0 or not 1 <= self.steps <= MOST_STEPS:
             raise ConfigError(
-                f'{self.episodes} episodes with seed {self.seed} and limit {self.limit}: expected '
-                '1 or more, 0 or more, 1 or more.'
+                f'{self.episodes} episodes with seed {self.seed} and limit {self.steps}: expected '
+                f'1 or more, 0 or more, 1 to {MOST_STEPS}.'
             )
         if self.safe and self.level not in LEVELS:
             raise ConfigError(f'{self.suite} has level {self.level}, expected I or II.')
