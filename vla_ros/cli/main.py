@@ -20,6 +20,7 @@ VERBS = {
     'say': 'Send an instruction to a running policy.',
     'record': 'Record a running graph into a bag; Ctrl-C ends it.',
     'eval': 'Measure a policy on a task suite.',
+    'libero': 'Measure a policy on LIBERO or SafeLIBERO, where they are installed.',
     'replay': 'Judge a policy by recordings.',
     'export': 'Turn bags into a LeRobot data set, and back.',
     'train': 'Train the tiny VLA: from nothing, or on a data set.',

@@ -1,0 +1,1 @@
+"""LIBERO and SafeLIBERO, played in the Python where the user has them installed."""
