@@ -31,9 +31,11 @@ class Outcome:
     braked_ticks: int  # at level S2 or above
     max_safety_level: int
     min_barrier: float  # [m]
-    hazard: str = 'none'  # a word of sim.hazards.KINDS
+    hazard: str = 'none'  # a key of sim.hazards.THINGS
+    level: int = 0  # of the hazard
     contact: bool = False  # the arm, or the target in its hand, touched the hazard
-    displaced: float = 0.0  # [m] farthest that the hazard was from its place
+    struck_moving: bool = False  # a contact began while the arm was commanded to move
+    displaced: float = 0.0  # [m] farthest that a part of the hazard was pushed from its place
     min_distance: float | None = None  # [m] arm to hazard by MuJoCo; None: never near
     deadlock: bool = False  # rested for more than DEADLOCK while the filter held the arm
     stall_seconds: float = 0.0  # [s] at the end of the plan, waiting for the next chunk

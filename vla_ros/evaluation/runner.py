@@ -66,7 +66,7 @@ class Evaluation:
     control_episodes: int = 0  # of each control; 0 = none
     modes: tuple[str, ...] = ()  # of the safety filter; none: what its file says
     axes: tuple[str, ...] = ()  # of the suite's trials; none: all
-    severities: tuple[int, ...] = ()  # of perturbations; none: all of the suite
+    severities: tuple[int, ...] = ()  # of perturbations or hazards; none: all of the suite
 
     def __post_init__(self) -> None:
         for mode in self.modes:
@@ -107,7 +107,7 @@ class Evaluation:
         return tuple(Cell(policy, first.mode, Trial(name)) for name in CONTROLS for policy in who)
 
     def _chosen(self, trial: Trial) -> bool:
-        if self.severities and trial.axis in AXES and trial.level not in self.severities:
+        if self.severities and trial.level not in self.severities:
             return False
         return not self.axes or trial.axis in self.axes
 
@@ -167,7 +167,7 @@ class Player:
             film: See `Rollout.run`.
         """
         scene, trial = self._scene(index), cell.trial
-        condition = Condition(start=scene.start, hazard=scene.hazards.get(trial.axis))
+        condition = Condition(start=scene.start, hazard=scene.hazards.get(trial))
         if trial.axis in CONTROLS:
             condition = CONTROLS[trial.axis](scene.episode)
         elif trial.axis == LATENCY:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from vla_ros.errors import SimulationError
 from vla_ros.evaluation.rollout import Point, Rollout
-from vla_ros.evaluation.suite import MOST_EPISODES, NONE, Suite
-from vla_ros.sim.hazards import Hazard, KINDS, place, start
+from vla_ros.evaluation.suite import MOST_EPISODES, Suite, Trial
+from vla_ros.sim.hazards import Hazard
+from vla_ros.sim.placement import place, start
 from vla_ros.sim.tasks import Episode, sample_episode
 
 
@@ -17,7 +18,7 @@ class Scene(NamedTuple):
 
     episode: Episode
     start: Point | None = None  # [m]; None: home
-    hazards: dict[str, Hazard] = {}  # by kind  # noqa: RUF012
+    hazards: dict[Trial, Hazard] = {}  # noqa: RUF012
 
 
 def plain_scenes(suite: Suite, episodes: int, seed: int) -> Sequence[Scene]:
@@ -42,15 +43,20 @@ def hazard_scene(suite: Suite, episodes: int, seed: int, index: int, guide: Roll
     """
     task = suite.tasks[index % len(suite.tasks)]
     first = suite.first_seed + seed * MOST_EPISODES
+    wanted = [trial for trial in suite.trials if trial.level]
     for number in range(first + index, first + MOST_EPISODES, episodes):
         episode = sample_episode(task, number)
         tool = start(episode)
         outcome, swept = guide.swept(episode, tool)
         if not outcome.success:
             continue
-        found = {kind: place(kind, episode, swept) for kind in KINDS if kind != NONE}
-        hazards = {kind: hazard for kind, hazard in found.items() if hazard is not None}
-        if len(hazards) == len(found):
+        hazards = {}
+        for trial in wanted:
+            found = place(trial.axis, int(trial.level), episode, swept)
+            if found is None:
+                break
+            hazards[trial] = found
+        else:
             return Scene(episode, tool, hazards)
     raise SimulationError(
         f'no episode of task {task} from seed {first + index} on has room for hazards.'
