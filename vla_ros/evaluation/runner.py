@@ -151,10 +151,10 @@ class Player:
         self._guards: dict[str, SafetyFilter] = {}
         self._rollouts: dict[str, Rollout] = {}
         self._rollout(evaluation.policies[0], self._safety.mode)
-        self._scenes: dict[int, Scene] = {}  # by index; of those with hazards, the newest
+        self._plain: Sequence[Scene] = ()
         if not self._suite.hazards:
-            scenes = plain_scenes(self._suite, evaluation.episodes, evaluation.seed)
-            self._scenes = dict(enumerate(scenes))
+            self._plain = plain_scenes(self._suite, evaluation.episodes, evaluation.seed)
+        self._hindered: dict[tuple[int, Trial], Scene] = {}  # of the newest index
 
     def play(
         self, index: int, cell: Cell, film: Callable[[Tabletop], None] | None = None
@@ -166,8 +166,9 @@ class Player:
             cell: Of the evaluation.
             film: See `Rollout.run`.
         """
-        scene, trial = self._scene(index), cell.trial
-        condition = Condition(start=scene.start, hazard=scene.hazards.get(trial))
+        trial = cell.trial
+        scene = self._scene(index, trial)
+        condition = Condition(start=scene.start, hazard=scene.hazard)
         if trial.axis in CONTROLS:
             condition = CONTROLS[trial.axis](scene.episode)
         elif trial.axis == LATENCY:
@@ -178,14 +179,15 @@ class Player:
         rollout = self._rollout(cell.policy, cell.mode)
         return Played(index, cell, rollout.run(scene.episode, condition, film=film))
 
-    def _scene(self, index: int) -> Scene:
-        if index not in self._scenes:
-            asked = self._evaluation
-            guide = self._rollout(EXPERT, self._safety.mode)
-            self._scenes = {
-                index: hazard_scene(self._suite, asked.episodes, asked.seed, index, guide)
-            }
-        return self._scenes[index]
+    def _scene(self, index: int, trial: Trial) -> Scene:
+        if self._plain:
+            return self._plain[index]
+        if (index, trial) not in self._hindered:
+            asked, guide = self._evaluation, self._rollout(EXPERT, self._safety.mode)
+            scene = hazard_scene(self._suite, asked.episodes, asked.seed, index, trial, guide)
+            kept = {key: old for key, old in self._hindered.items() if key[0] == index}
+            self._hindered = {**kept, (index, trial): scene}
+        return self._hindered[index, trial]
 
     def _rollout(self, policy: str, mode: str) -> Rollout:
         if mode not in self._guards:

@@ -139,8 +139,8 @@ def beside(spot: Spot, level: int, rng: np.random.Generator) -> Thing:
 
 
 def on(spot: Spot, level: int, rng: np.random.Generator) -> Thing:
-    """Draw a thing that blocks the way, at level 1 a low and slender one."""
-    return thing(spot, level, ((0.10, 0.16), (0.12, 0.25))[level - 1], rng)
+    """Draw a thing that blocks the way, at level 1 a lower and more slender one."""
+    return thing(spot, level, ((0.13, 0.20), (0.12, 0.25))[level - 1], rng)
 
 
 def tower(spot: Spot, level: int, rng: np.random.Generator) -> Thing:
@@ -158,7 +158,7 @@ def tower(spot: Spot, level: int, rng: np.random.Generator) -> Thing:
 
 def shelf(spot: Spot, level: int, rng: np.random.Generator) -> Thing:
     """Draw a board on two posts across the way, at level 2 a higher and wider one."""
-    lengths, heights = (((0.16, 0.20), (0.10, 0.13)), ((0.22, 0.28), (0.14, 0.20)))[level - 1]
+    lengths, heights = (((0.16, 0.20), (0.14, 0.18)), ((0.22, 0.28), (0.18, 0.24)))[level - 1]
     length, high, deep, thick = rng.uniform(*lengths), rng.uniform(*heights), 0.10, 0.016
     yaw = spot.heading + np.pi / 2.0 + rng.uniform(-0.4, 0.4)
     along = np.array([np.cos(yaw), np.sin(yaw)])

@@ -22,6 +22,7 @@ ON = (-math.inf, -0.02)  # [m] between what was swept and a hazard that reaches 
 FREE = {  # (kind, level) -> [m] between the hazard and all that was swept, least and most
     ('beside', 1): (0.08, 0.14),
     ('beside', 2): (0.04, 0.08),
+    ('on', 1): (-0.06, -0.01),
     ('tower', 1): (0.03, 0.06),
 }
 SPREAD = 0.25  # [m] of a centre beside the path about the tool's way
@@ -32,7 +33,8 @@ WORK_HEIGHT = 0.06  # [m] tool height below which the arm works
 ASIDE = 0.01  # [m] free between the hazard and the things on the table
 REGION = np.array([[0.28, 0.75], [-0.38, 0.38]])  # [m] x and y of the centre
 NEAREST = 0.20  # [m] from the base's axis to the centre, at least
-TRIES = 200
+TRIES = 100
+THIN = 5  # every so many instants
 STAGES = 9  # places of a hand on its way at which room is looked for
 START = np.array([[0.33, 0.66], [-0.36, 0.36], [0.14, 0.22]])  # [m] of the tool
 FAR = 0.32  # [m] from the start to the target, at least, seen from above
@@ -60,11 +62,15 @@ def place(kind: str, level: int, episode: Episode, swept: Sweep) -> Hazard | Non
     least, most = FREE.get((kind, level), ON)
     spread = SPREAD if least > 0.0 else SPREAD_ON
     passing = np.arange(len(working)) if least > 0.0 else np.flatnonzero(~working)
+    coarse = swept.thinned(THIN)  # most places are refused at a look at fewer instants
     for _ in range(TRIES if len(passing) else 0):
-        centre, spot = _spot(swept, int(rng.choice(passing)), spread, rng)
+        spot = _spot(swept, int(rng.choice(passing)), spread, rng)
         bodies, motion = THINGS[kind](spot, level, rng)
         there = _stages(Hazard(kind, level, bodies, 0.0, motion))
-        if not _inside(centre) or not _stands_free(episode, there[-1]):
+        if not _inside(spot.centre) or not _stands_free(episode, there[-1]):
+            continue
+        gaps = clearance(there[-1], coarse)
+        if gaps.min() < least or gaps[working[::THIN]].min() < ROOM:
             continue
         free = float(clearance(there[-1], swept).min())
         if not least <= free <= most:
@@ -74,14 +80,11 @@ def place(kind: str, level: int, episode: Episode, swept: Sweep) -> Hazard | Non
     return None
 
 
-def _spot(
-    swept: Sweep, index: int, spread: float, rng: np.random.Generator
-) -> tuple[Array, Spot]:
+def _spot(swept: Sweep, index: int, spread: float, rng: np.random.Generator) -> Spot:
     tool = swept.tool[index]
     way = swept.tool[min(index + 3, len(swept.tool) - 1)] - swept.tool[max(index - 3, 0)]
     centre = tool[:2] + rng.uniform(-spread, spread, 2)
-    heading = math.atan2(way[1], way[0])
-    return centre, Spot(centre, tool, heading, float(swept.times[index]))
+    return Spot(centre, tool, math.atan2(way[1], way[0]), float(swept.times[index]))
 
 
 def _stages(hazard: Hazard) -> list[tuple[Obstacle, ...]]:

@@ -25,6 +25,10 @@ class Sweep:
     radii: Array  # (N,) [m]
     times: Array  # (T,) [s]
 
+    def thinned(self, every: int) -> Sweep:
+        """Return every so many of its instants, the first among them."""
+        return Sweep(self.tool[::every], self.centres[::every], self.radii, self.times[::every])
+
 
 def sweep(
     robot: RobotSpec,
