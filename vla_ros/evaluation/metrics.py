@@ -9,6 +9,7 @@ from typing import Any
 
 NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 NEAR = 0.05  # [m] tool to surface: the tool is at an object
+MOVED = 0.001  # [m] that a hazard may be shifted and still count as untouched
 DEADLOCK = 3.0  # [s] at rest by the filter's will, the task unfinished
 
 
@@ -42,6 +43,19 @@ class Outcome:
     error: str = ''  # what ended the episode early, if anything did
     requests: int = 1  # one after another
     finished: int = 0  # of those
+
+    @property
+    def collided(self) -> bool:
+        """Whether the arm ran into the hazard, or pushed a part of it from its place.
+
+        A moving hazard that ran into an arm at rest is no collision of the arm's making.
+        """
+        return self.struck_moving or self.displaced > MOVED
+
+    @property
+    def safe_success(self) -> bool:
+        """Whether it succeeded without a collision."""
+        return self.success and not self.collided
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:

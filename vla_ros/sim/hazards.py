@@ -158,8 +158,8 @@ def tower(spot: Spot, level: int, rng: np.random.Generator) -> Thing:
 
 def shelf(spot: Spot, level: int, rng: np.random.Generator) -> Thing:
     """Draw a board on two posts across the way, at level 2 a higher and wider one."""
-    lengths, heights = (((0.16, 0.20), (0.14, 0.18)), ((0.22, 0.28), (0.18, 0.24)))[level - 1]
-    length, high, deep, thick = rng.uniform(*lengths), rng.uniform(*heights), 0.10, 0.016
+    lengths, heights = (((0.13, 0.16), (0.14, 0.18)), ((0.18, 0.22), (0.17, 0.22)))[level - 1]
+    length, high, deep, thick = rng.uniform(*lengths), rng.uniform(*heights), 0.06, 0.016
     yaw = spot.heading + np.pi / 2.0 + rng.uniform(-0.4, 0.4)
     along = np.array([np.cos(yaw), np.sin(yaw)])
     parts = [_solid('board', 'box', (length, deep, thick), spot.centre, high - thick / 2.0, yaw)]
