@@ -234,12 +234,12 @@ def _add_solid(body: mujoco.MjsBody, solid: Obstacle, offset: Array) -> None:
     elif solid.shape == 'cylinder':
         kind, half = mujoco.mjtGeom.mjGEOM_CYLINDER, solid.size[::-1] * (1.0, 0.5)
     # The gap lists near pairs with their distance; they push when they touch, hard enough that a
-    # block of a tower sinks by no more than 0.2 mm.
+    # block of a tower sinks by 0.3 mm at most.
     body.add_geom(
         name=solid.name, type=kind, size=(*half, 0.0, 0.0)[:3], pos=offset, quat=(w, x, y, z),
         density=_DENSITY, rgba=(0.95, 0.45, 0.05, 1.0), condim=4, friction=(0.7, 0.01, 0.0015),
         contype=_OBJECT_BIT, conaffinity=_ROBOT_BIT | _OBJECT_BIT, gap=SEEN_FROM,
-        solref=(0.006, 1.0), priority=1,
+        solref=(0.006, 1.0),
     )  # fmt: skip
 
 
