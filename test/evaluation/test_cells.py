@@ -22,7 +22,12 @@ from vla_ros.sim.tasks import TASKS
 
 pytestmark = pytest.mark.timeout(300)  # [s] on a machine that is busy with other work
 
-REACH = "name: reach\ntasks: [reach]\nfirst_seed: 1000000000\nhazards: [beside, 'on']\nseverities: [2]\n"
+REACH = """name: reach
+tasks: [reach]
+first_seed: 1000000000
+hazards: [beside, 'on']
+severities: [2]
+"""
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from vla_ros.evaluation.suite import Trial
 from vla_ros.sim.hazards import THINGS
 
 
-
 def figures(evaluation: Evaluation, played: Sequence[Played]) -> dict[str, Any]:
     """Return what `vla eval` reports.
 

@@ -178,7 +178,7 @@ class Rollout:
         outcome = self.run(episode, Condition(start=start), trace)
         joints, target = (np.array(part) for part in zip(*trace))
         kinematics, tick = self._codec.hand.kinematics, TRACE_TICKS * self.guard.config.period
-        times = tick * np.arange(1, len(joints) + 1)
+        times = tick * np.arange(1.0, len(joints) + 1.0)
         shape = episode.target_shape
         return outcome, sweep(self.robot, kinematics, times, joints, shape, target)
 

@@ -119,11 +119,11 @@ def thing(spot: Spot, level: int, height: tuple[float, float], rng: np.random.Ge
     width, high, centre = rng.uniform(*widths), rng.uniform(*height), spot.centre
     shape = str(rng.choice(('box', 'cylinder', 'ball')))
     if shape == 'box':
-        size = (width, rng.uniform(*widths), high)
-        return ((_solid('box', 'box', size, centre, high / 2.0, rng.uniform(-np.pi, np.pi)),),), None
+        size, yaw = (width, rng.uniform(*widths), high), rng.uniform(-np.pi, np.pi)
+        return ((_solid('box', 'box', size, centre, high / 2.0, yaw),),), None
     if shape == 'cylinder':
-        size = (high, width / 2.0)
-        return ((_solid('cylinder', 'cylinder', size, centre, high / 2.0),),), None
+        body = (_solid('cylinder', 'cylinder', (high, width / 2.0), centre, high / 2.0),)
+        return (body,), None
     ball, post = high - width / 2.0, high - width
     parts = (
         _solid('ball', 'sphere', (width / 2.0,), centre, ball),
