@@ -111,7 +111,7 @@ def test_the_filter_keeps_clear_where_the_expert_alone_collides(
     assert cells['none', 'path+cbf']['success_rate'] == 1.0
     assert cells['on', 'path+cbf']['contacts'] == cells['on', 'path+cbf']['displaced'] == 0
     assert cells['on', 'path+cbf']['min_distance_m'] > 0.005
-    assert cells['on', 'off']['contacts'] == 1
+    assert cells['on', 'off']['contacts'] == cells['on', 'off']['struck_moving'] == 1
     assert cells['on', 'off']['safe_success_rate'] == 0.0
     assert cells['on', 'off']['against_reference'] is None  # which plays other episodes
     assert cells['beside', 'path+cbf']['contacts'] == 0

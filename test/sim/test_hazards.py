@@ -212,6 +212,10 @@ def test_a_hand_goes_in_and_back_within_its_declared_bounds(
         later, _ = motion.at(now + ahead)
         bound = ACCELERATION * ahead**2 / 2.0
         assert abs(later - place_now - speed_now * ahead) <= bound + 1e-9
+    at_rest = solid('sphere', (0.05,))
+    told = Hazard('hand', 1, ((at_rest,),), 0.0, motion).at(now)[0]
+    assert told.position - at_rest.position == pytest.approx(place_now * motion.direction)
+    assert told.linear_velocity == pytest.approx(speed_now * motion.direction)
     assert motion.at(begin + motion.way + pause / 2.0) == pytest.approx((length, 0.0), abs=1e-9)
     assert motion.at(motion.end + 0.01) == (0.0, 0.0)
 

@@ -106,7 +106,8 @@ def cell_columns(found: Mapping[str, Any]) -> list[list[str]]:
     cells = found['cells']
     several = [key for key in ('policy', 'mode') if len({c[key] for c in cells}) > 1]
     hazards = any(cell['axis'] in THINGS for cell in cells)
-    head = [*several, 'trial', 'success', '95 % interval', 'episodes', 'seconds', 'acted']
+    success = 'safe success' if hazards else 'success'
+    head = [*several, 'trial', success, '95 % interval', 'episodes', 'seconds', 'acted']
     head += ['CAR', 'TSR', 'ETS', 'unsafe', 'struck at rest', 'deadlocks', 'nearest'] * hazards
     head += ['finished'] if any(c['mean_finished'] > 1.0 for c in cells) else []
     for other in ('vs reference', 'vs first')[: 2 if several else 1]:
