@@ -22,7 +22,12 @@ from vla_ros.sim.tasks import TASKS
 
 pytestmark = pytest.mark.timeout(300)  # [s] on a machine that is busy with other work
 
-REACH = "name: reach\ntasks: [reach]\nfirst_seed: 1000000000\nhazards: [none, beside, 'on']\n"
+REACH = """name: reach
+tasks: [reach]
+first_seed: 1000000000
+hazards: [beside, 'on']
+severities: [2]
+"""
 
 
 @pytest.fixture
@@ -34,13 +39,18 @@ def study(tmp_path: Path) -> Evaluation:
 
 
 def test_a_cell_counts_contacts_deadlocks_and_success_without_contact(outcome: Outcome) -> None:
-    hit = replace(outcome, hazard='on', contact=True, displaced=0.03, min_distance=-0.001)
+    hit = replace(
+        outcome, hazard='on', contact=True, struck_moving=True, displaced=0.03, min_distance=-0.001
+    )
     stuck = replace(outcome, hazard='on', success=False, deadlock=True, min_distance=0.018)
     fine = replace(outcome, hazard='on')
-    found = cell_figures([hit, stuck, fine, fine])
-    assert found['success_rate'] == 0.75
-    assert found['safe_success_rate'] == 0.5
-    assert (found['contacts'], found['contact_rate']) == (1, 0.25)
+    met = replace(outcome, hazard='hand', success=False, contact=True)  # by a hand, at rest
+    found = cell_figures([hit, stuck, fine, fine, met])
+    assert found['success_rate'] == 0.6
+    assert found['safe_success_rate'] == 0.4
+    assert (found['contacts'], found['collision_avoidance_rate']) == (2, 0.8)
+    assert (found['struck_moving'], found['struck_at_rest']) == (1, 1)
+    assert found['unsafe_successes'] == 1
     assert (found['displaced'], found['deadlocks']) == (1, 1)
     assert found['min_distance_m'] == -0.001
 
@@ -79,7 +89,7 @@ def test_what_is_not_there_is_refused(study: Evaluation) -> None:
     assert set(replace(study, modes=MODES).modes) == {'path', 'cbf', 'path+cbf', 'stop', 'off'}
     assert [cell.trial for cell in replace(study, modes=(), axes=('on',)).cells] == [
         Trial('none'),
-        Trial('on'),
+        Trial('on', 2.0),
     ]
     with pytest.raises(UnknownNameError, match="Did you mean 'beside'"):
         replace(study, axes=('besides',))
@@ -101,8 +111,9 @@ def test_the_filter_keeps_clear_where_the_expert_alone_collides(
     assert cells['none', 'path+cbf']['success_rate'] == 1.0
     assert cells['on', 'path+cbf']['contacts'] == cells['on', 'path+cbf']['displaced'] == 0
     assert cells['on', 'path+cbf']['min_distance_m'] > 0.005
-    assert cells['on', 'off']['contacts'] == 1
+    assert cells['on', 'off']['contacts'] == cells['on', 'off']['struck_moving'] == 1
     assert cells['on', 'off']['safe_success_rate'] == 0.0
+    assert cells['on', 'off']['against_reference'] is None  # which plays other episodes
     assert cells['beside', 'path+cbf']['contacts'] == 0
     assert len(heard) == 6
     lines = log.read_text().splitlines()

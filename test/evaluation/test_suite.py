@@ -45,12 +45,14 @@ def test_every_suite_has_episodes_and_trials(file: Path) -> None:
     ('keys', 'message'),
     [
         ({'perturbations': ('camra',), 'severities': (1,)}, "Did you mean 'camera'"),
-        ({'perturbations': ('camera',)}, 'expected both'),
+        ({'perturbations': ('camera',)}, 'expected severities'),
         ({'perturbations': ('camera',), 'severities': (0,)}, 'expected 1 to 5'),
         ({'latencies': (-0.1,)}, 'expected 0 to 5 s'),
-        ({'hazards': ('besides',)}, "Did you mean 'beside'"),
+        ({'hazards': ('besides',), 'severities': (1,)}, "Did you mean 'beside'"),
         ({'sequences': (('reach', 'pik'),)}, "Did you mean 'pick'"),
-        ({'hazards': ('on',), 'latencies': (0.1,)}, 'expected one of them'),
+        ({'hazards': ('on',), 'severities': (1,), 'latencies': (0.1,)}, 'expected one of them'),
+        ({'hazards': ('on',)}, 'expected severities'),
+        ({'hazards': ('on',), 'severities': (3,)}, 'expected 1 to 2'),
     ],
 )
 def test_a_suite_that_cannot_be_played_is_refused(keys: dict[str, Any], message: str) -> None:

@@ -49,7 +49,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     type=int,
     multiple=True,
     metavar='S',
-    help='Of perturbations, only these; may be given again.',
+    help='Of perturbations or hazards, only these; may be given again.',
 )
 @click.option(
     '--log',

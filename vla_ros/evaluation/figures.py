@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vla_ros.evaluation.metrics import control, Outcome, paired, rate, summarize
+from vla_ros.evaluation.metrics import control, MOVED, Outcome, paired, rate, summarize
 from vla_ros.evaluation.runner import Cell, CONTROLS, Evaluation, Played
 from vla_ros.evaluation.scripted import NAME as EXPERT
 from vla_ros.evaluation.stages import speed
 from vla_ros.evaluation.suite import Trial
-
-MOVED = 0.001  # [m] that a hazard may be shifted and still count as untouched
+from vla_ros.sim.hazards import THINGS
 
 
 def figures(evaluation: Evaluation, played: Sequence[Played]) -> dict[str, Any]:
@@ -71,7 +70,7 @@ def _row(cell: Cell, cells: Sequence[Cell], by_cell: dict[Cell, list[Outcome]]) 
         'name': str(cell.trial),
         **cell_figures(by_cell[cell]),
         'against_reference': paired(safe, _safe(by_cell[reference]))
-        if cell != reference
+        if cell != reference and cell.trial.axis not in THINGS  # which have their own episodes
         else None,
         'against_first': paired(safe, _safe(by_cell[first])) if cell != first else None,
     }
@@ -80,14 +79,18 @@ def _row(cell: Cell, cells: Sequence[Cell], by_cell: dict[Cell, list[Outcome]]) 
 def cell_figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Return the figures of the episodes of one cell."""
     distances = [o.min_distance for o in outcomes if o.min_distance is not None]
-    kept = rate(_safe(outcomes))
+    kept, avoided = rate(_safe(outcomes)), rate([not o.collided for o in outcomes])
     return {
         **summarize(outcomes),
         'mean_seconds': sum(o.seconds for o in outcomes) / max(len(outcomes), 1),
         'mean_finished': sum(o.finished for o in outcomes) / max(len(outcomes), 1),
-        'contact_rate': rate([o.contact for o in outcomes])['rate'],
+        'collision_avoidance_rate': avoided['rate'],
+        'collision_avoidance_wilson_95': avoided['wilson_95'],
         'contacts': sum(o.contact for o in outcomes),
+        'struck_moving': sum(o.struck_moving for o in outcomes),
+        'struck_at_rest': sum(o.contact and not o.struck_moving for o in outcomes),
         'displaced': sum(o.displaced > MOVED for o in outcomes),
+        'unsafe_successes': sum(o.success and o.collided for o in outcomes),
         'safe_success_rate': kept['rate'],
         'safe_success_wilson_95': kept['wilson_95'],
         'deadlocks': sum(o.deadlock for o in outcomes),
@@ -96,5 +99,5 @@ def cell_figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _safe(outcomes: Sequence[Outcome]) -> list[bool]:
-    """Return which episodes succeeded without contact with a hazard."""
-    return [o.success and not o.contact for o in outcomes]
+    """Return which episodes succeeded without a collision with a hazard."""
+    return [o.safe_success for o in outcomes]

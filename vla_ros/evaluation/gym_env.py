@@ -119,7 +119,7 @@ class TabletopEnv(gymnasium.Env):
         number += self._suite.first_seed if self._held_out else 0
         self.episode = self._suite.episode(task, int(chosen.get('episode', number)))
         self.table.reset(self.episode)
-        self._arm = Lockstep(self.robot, self._guard, self.table.world, ())
+        self._arm = Lockstep(self.robot, self._guard, self.table.world)
         self._arm.advance(self._arm.state())  # the plan clock tells no time before its first tick
         self._moving, self._held = False, 0.0  # [s] that the request has been fulfilled
         return self._observation(), {'task': task, 'episode': self.episode.seed}

@@ -9,6 +9,7 @@ from typing import Any
 
 NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 NEAR = 0.05  # [m] tool to surface: the tool is at an object
+MOVED = 0.001  # [m] that a hazard may be shifted and still count as untouched
 DEADLOCK = 3.0  # [s] at rest by the filter's will, the task unfinished
 
 
@@ -31,15 +32,30 @@ class Outcome:
     braked_ticks: int  # at level S2 or above
     max_safety_level: int
     min_barrier: float  # [m]
-    hazard: str = 'none'  # a word of sim.hazards.KINDS
+    hazard: str = 'none'  # a key of sim.hazards.THINGS
+    level: int = 0  # of the hazard
     contact: bool = False  # the arm, or the target in its hand, touched the hazard
-    displaced: float = 0.0  # [m] farthest that the hazard was from its place
+    struck_moving: bool = False  # a contact began while the arm was commanded to move
+    displaced: float = 0.0  # [m] farthest that a part of the hazard was pushed from its place
     min_distance: float | None = None  # [m] arm to hazard by MuJoCo; None: never near
     deadlock: bool = False  # rested for more than DEADLOCK while the filter held the arm
     stall_seconds: float = 0.0  # [s] at the end of the plan, waiting for the next chunk
     error: str = ''  # what ended the episode early, if anything did
     requests: int = 1  # one after another
     finished: int = 0  # of those
+
+    @property
+    def collided(self) -> bool:
+        """Whether the arm ran into the hazard, or pushed a part of it from its place.
+
+        A moving hazard that ran into an arm at rest is no collision of the arm's making.
+        """
+        return self.struck_moving or self.displaced > MOVED
+
+    @property
+    def safe_success(self) -> bool:
+        """Whether it succeeded without a collision."""
+        return self.success and not self.collided
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vla_ros.errors import ShapeError
+from vla_ros.sim.hazards import THINGS
 
 LEVELS = ('S0 nominal', 'S1 filtered', 'S2 verified brake', 'S3 hold', 'S4 driver stop')
 LEVEL_COLOURS = ('#ffffff', '#ffe08a', '#ffb15c', '#f2725c', '#b33a3a')
@@ -114,9 +115,10 @@ def cell_columns(found: Mapping[str, Any]) -> list[list[str]]:
     """Return a head and a row for each cell: what `vla eval` shows of several cells."""
     cells = found['cells']
     several = [key for key in ('policy', 'mode') if len({c[key] for c in cells}) > 1]
-    hazards = any(cell['min_distance_m'] is not None for cell in cells)
-    head = [*several, 'trial', 'success', '95 % interval', 'episodes', 'seconds', 'acted']
-    head += ['no contact', 'deadlocks', 'nearest'] if hazards else []
+    hazards = any(cell['axis'] in THINGS for cell in cells)
+    success = 'safe success' if hazards else 'success'
+    head = [*several, 'trial', success, '95 % interval', 'episodes', 'seconds', 'acted']
+    head += ['CAR', 'TSR', 'ETS', 'unsafe', 'struck at rest', 'deadlocks', 'nearest'] * hazards
     head += ['finished'] if any(c['mean_finished'] > 1.0 for c in cells) else []
     for other in ('vs reference', 'vs first')[: 2 if several else 1]:
         head += [other, '95 % interval', 'p']
@@ -127,7 +129,9 @@ def cell_columns(found: Mapping[str, Any]) -> list[list[str]]:
         row += [_interval(cell['safe_success_wilson_95']), str(cell['episodes'])]
         row += [f'{cell["mean_seconds"]:.1f}', _percent(cell['intervention_rate'])]
         if hazards:
-            row += [_percent(1.0 - cell['contact_rate']), str(cell['deadlocks'])]
+            row += [_percent(cell['collision_avoidance_rate']), _percent(cell['success_rate'])]
+            row += [f'{cell["mean_steps"]:.0f}', str(cell['unsafe_successes'])]
+            row += [str(cell['struck_at_rest']), str(cell['deadlocks'])]
             row.append('-' if near is None else f'{1e3 * near:.1f} mm')
         row += [f'{cell["mean_finished"]:.2f}'] if 'finished' in head else []
         for key in ('against_reference', 'against_first')[: 2 if several else 1]:

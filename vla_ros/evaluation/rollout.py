@@ -24,8 +24,9 @@ from vla_ros.policies.base import ask, Policy
 from vla_ros.robot import RobotSpec
 from vla_ros.safety.filter import SafetyFilter
 from vla_ros.sim.dressing import Dressing
-from vla_ros.sim.hazards import Hazard, Sweep, sweep
+from vla_ros.sim.hazards import Hazard
 from vla_ros.sim.perturbation import MOST, Perturbation
+from vla_ros.sim.swept import Sweep, sweep
 from vla_ros.sim.tabletop import Tabletop
 from vla_ros.sim.tasks import Episode, SceneState
 from vla_ros.types import ActionChunk, Array, Frame, JointState, Observation
@@ -46,7 +47,7 @@ class Condition:
     seen: Episode | None = None  # pictures show its layout, under the true arm
     told: Episode | None = None  # the sentence is its instruction
     start: Point | None = None  # (3,) [m] tool, turned as at home; None: home
-    hazard: Hazard | None = None  # stands on the table; the filter knows it, the policy may see it
+    hazard: Hazard | None = None  # in the way; the filter knows it, the policy may see it
     perturbation: Perturbation | None = None
     latency: float | None = None  # [s] from an observation to its chunk; None: the rollout's own
 
@@ -115,12 +116,11 @@ class Rollout:
         table.reset(episode, self._pose(self._start(condition)))
         request, told = episode, condition.told or episode
         self._ask(told, condition)
-        obstacles = condition.hazard.solids if condition.hazard else ()
-        arm = Lockstep(self.robot, self.guard, world, obstacles, self.stages)
+        arm = Lockstep(self.robot, self.guard, world, self.stages)
         plan, dof = arm.plan, self.robot.dof
         executor = self._executor
         executor.reset()
-        tally = Tally(episode, told.instruction, table, condition.hazard)
+        tally = Tally(episode, told.instruction, table)
         limit = request.time_limit  # [s] when the present request has failed
         pending: _Pending | None = None  # an inference in flight
         asked_at = 0.0  # [s]
@@ -186,8 +186,10 @@ class Rollout:
         trace: list[tuple[Array, Array]] = []
         outcome = self.run(episode, Condition(start=start), trace)
         joints, target = (np.array(part) for part in zip(*trace))
-        kinematics = self._codec.hand.kinematics
-        return outcome, sweep(self.robot, kinematics, joints, episode.target_shape, target)
+        kinematics, tick = self._codec.hand.kinematics, TRACE_TICKS * self.guard.config.period
+        times = tick * np.arange(1.0, len(joints) + 1.0)
+        shape = episode.target_shape
+        return outcome, sweep(self.robot, kinematics, times, joints, shape, target)
 
     def close(self) -> None:
         """Free the renderers."""
@@ -224,7 +226,7 @@ class Rollout:
                 self._hindered.world.close()
             self._hazard, self._hindered = condition.hazard, None
             if condition.hazard is not None:
-                self._hindered = Tabletop(self.robot, self._urdf, condition.hazard.solids)
+                self._hindered = Tabletop(self.robot, self._urdf, condition.hazard)
         if self._hindered is not None:
             return self._hindered
         if condition.perturbation is None or condition.perturbation.axis != 'layout':

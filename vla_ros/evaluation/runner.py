@@ -66,7 +66,7 @@ class Evaluation:
     control_episodes: int = 0  # of each control; 0 = none
     modes: tuple[str, ...] = ()  # of the safety filter; none: what its file says
     axes: tuple[str, ...] = ()  # of the suite's trials; none: all
-    severities: tuple[int, ...] = ()  # of perturbations; none: all of the suite
+    severities: tuple[int, ...] = ()  # of perturbations or hazards; none: all of the suite
 
     def __post_init__(self) -> None:
         for mode in self.modes:
@@ -107,7 +107,7 @@ class Evaluation:
         return tuple(Cell(policy, first.mode, Trial(name)) for name in CONTROLS for policy in who)
 
     def _chosen(self, trial: Trial) -> bool:
-        if self.severities and trial.axis in AXES and trial.level not in self.severities:
+        if self.severities and trial.level not in self.severities:
             return False
         return not self.axes or trial.axis in self.axes
 
@@ -155,10 +155,10 @@ class Player:
         self._guards: dict[str, SafetyFilter] = {}
         self._rollouts: dict[str, Rollout] = {}
         self._rollout(evaluation.policies[0], self._safety.mode)
-        self._scenes: dict[int, Scene] = {}  # by index; of those with hazards, the newest
+        self._plain: Sequence[Scene] = ()
         if not self._suite.hazards:
-            scenes = plain_scenes(self._suite, evaluation.episodes, evaluation.seed)
-            self._scenes = dict(enumerate(scenes))
+            self._plain = plain_scenes(self._suite, evaluation.episodes, evaluation.seed)
+        self._hindered: dict[tuple[int, Trial], Scene] = {}  # of the newest index
 
     def play(
         self, index: int, cell: Cell, film: Callable[[Tabletop], None] | None = None
@@ -170,8 +170,9 @@ class Player:
             cell: Of the evaluation.
             film: See `Rollout.run`.
         """
-        scene, trial = self._scene(index), cell.trial
-        condition = Condition(start=scene.start, hazard=scene.hazards.get(trial.axis))
+        trial = cell.trial
+        scene = self._scene(index, trial)
+        condition = Condition(start=scene.start, hazard=scene.hazard)
         if trial.axis in CONTROLS:
             condition = CONTROLS[trial.axis](scene.episode)
         elif trial.axis == LATENCY:
@@ -185,14 +186,15 @@ class Player:
         outcome = rollout.run(scene.episode, condition, film=film)
         return Played(index, cell, outcome, rollout.stages.end(), rollout.frames - before)
 
-    def _scene(self, index: int) -> Scene:
-        if index not in self._scenes:
-            asked = self._evaluation
-            guide = self._rollout(EXPERT, self._safety.mode)
-            self._scenes = {
-                index: hazard_scene(self._suite, asked.episodes, asked.seed, index, guide)
-            }
-        return self._scenes[index]
+    def _scene(self, index: int, trial: Trial) -> Scene:
+        if self._plain:
+            return self._plain[index]
+        if (index, trial) not in self._hindered:
+            asked, guide = self._evaluation, self._rollout(EXPERT, self._safety.mode)
+            scene = hazard_scene(self._suite, asked.episodes, asked.seed, index, trial, guide)
+            kept = {key: old for key, old in self._hindered.items() if key[0] == index}
+            self._hindered = {**kept, (index, trial): scene}
+        return self._hindered[index, trial]
 
     def _rollout(self, policy: str, mode: str) -> Rollout:
         if mode not in self._guards:

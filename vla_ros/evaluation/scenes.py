@@ -7,17 +7,18 @@ from typing import NamedTuple
 
 from vla_ros.errors import SimulationError
 from vla_ros.evaluation.rollout import Point, Rollout
-from vla_ros.evaluation.suite import MOST_EPISODES, NONE, Suite
-from vla_ros.sim.hazards import Hazard, KINDS, place, start
+from vla_ros.evaluation.suite import MOST_EPISODES, NONE, Suite, Trial
+from vla_ros.sim.hazards import Hazard
+from vla_ros.sim.placement import place, start
 from vla_ros.sim.tasks import Episode, sample_episode
 
 
 class Scene(NamedTuple):
-    """One episode, where its tool starts and what may stand in the way."""
+    """One episode, where its tool starts and what stands in the way."""
 
     episode: Episode
     start: Point | None = None  # [m]; None: home
-    hazards: dict[str, Hazard] = {}  # by kind  # noqa: RUF012
+    hazard: Hazard | None = None
 
 
 def plain_scenes(suite: Suite, episodes: int, seed: int) -> Sequence[Scene]:
@@ -25,16 +26,19 @@ def plain_scenes(suite: Suite, episodes: int, seed: int) -> Sequence[Scene]:
     return [Scene(episode) for episode in suite.episodes(episodes, seed)]
 
 
-def hazard_scene(suite: Suite, episodes: int, seed: int, index: int, guide: Rollout) -> Scene:
-    """Return the first episode of an index that the expert solves and hazards fit into.
+def hazard_scene(
+    suite: Suite, episodes: int, seed: int, index: int, trial: Trial, guide: Rollout
+) -> Scene:
+    """Return the first episode of an index that the expert solves and a trial's hazard fits into.
 
-    Which one it is depends on the suite, the seeds and the safety file, not on what is played.
+    Which one it is depends on the suite, the seeds and the safety file, not on who plays.
 
     Args:
         suite: With hazards.
         episodes: Of the evaluation.
         seed: Of the evaluation.
         index: Of the episode, below `episodes`.
+        trial: Of the suite.
         guide: The expert behind the safety file's own filter.
 
     Raises:
@@ -48,10 +52,11 @@ def hazard_scene(suite: Suite, episodes: int, seed: int, index: int, guide: Roll
         outcome, swept = guide.swept(episode, tool)
         if not outcome.success:
             continue
-        found = {kind: place(kind, episode, swept) for kind in KINDS if kind != NONE}
-        hazards = {kind: hazard for kind, hazard in found.items() if hazard is not None}
-        if len(hazards) == len(found):
-            return Scene(episode, tool, hazards)
+        if trial.axis == NONE:
+            return Scene(episode, tool)
+        hazard = place(trial.axis, int(trial.level), episode, swept)
+        if hazard is not None:
+            return Scene(episode, tool, hazard)
     raise SimulationError(
-        f'no episode of task {task} from seed {first + index} on has room for hazards.'
+        f'no episode of task {task} from seed {first + index} on has room for {trial}.'
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from vla_ros import config, paths
 from vla_ros.errors import ConfigError, UnknownNameError
-from vla_ros.sim.hazards import KINDS
+from vla_ros.sim.hazards import LEVELS, THINGS
 from vla_ros.sim.perturbation import AXES, MOST
 from vla_ros.sim.tasks import Episode, phrase, sample_episode, sample_sequence, TASKS
 
@@ -21,13 +21,13 @@ LATENCY = 'latency'
 class Trial(NamedTuple):
     """Under what an episode is played; a suite's first one is the reference of the others."""
 
-    axis: str  # NONE, LATENCY, a word of AXES or KINDS, or a control
-    level: float = 0.0  # severity, or [s] of latency
+    axis: str  # NONE, LATENCY, a word of AXES or THINGS, or a control
+    level: float = 0.0  # severity, or [s] of latency; 0: there is none
 
     def __str__(self) -> str:
         if self.axis == LATENCY:
             return f'{LATENCY} {1e3 * self.level:.0f} ms'
-        return f'{self.axis} {self.level:.0f}' if self.axis in AXES else self.axis
+        return f'{self.axis} {self.level:.0f}' if self.level else self.axis
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Suite:
     first_seed: int  # demonstrations use seeds below this one only
     sequences: tuple[tuple[str, ...], ...] = ()  # requests of one episode, one after another
     perturbations: tuple[str, ...] = ()  # words of AXES
-    severities: tuple[int, ...] = ()  # of each perturbation, 1 to MOST
+    severities: tuple[int, ...] = ()  # of each perturbation, 1 to MOST, or hazard, 1 to LEVELS
     latencies: tuple[float, ...] = ()  # [s] from a picture to the arrival of its chunk
-    hazards: tuple[str, ...] = ()  # words of KINDS
+    hazards: tuple[str, ...] = ()  # words of THINGS
 
     def __post_init__(self) -> None:
         where = f'suite {self.name}'
@@ -50,15 +50,19 @@ class Suite:
         for noun, words, known in (
             ('task', (*self.tasks, *sum(self.sequences, ())), TASKS),
             ('axis of perturbation', self.perturbations, AXES),
-            ('hazard', self.hazards, KINDS),
+            ('hazard', self.hazards, THINGS),
         ):
             for word in words:
                 if word not in known:
                     raise UnknownNameError(noun, word, known, where)
-        if bool(self.perturbations) != bool(self.severities):
-            raise ConfigError(f'{where} has perturbations or severities alone, expected both.')
-        if any(not 1 <= severity <= MOST for severity in self.severities):
-            raise ConfigError(f'{where} has severities {self.severities}, expected 1 to {MOST}.')
+        if bool(self.perturbations or self.hazards) != bool(self.severities):
+            raise ConfigError(
+                f'{where} has perturbations, hazards or severities alone, expected severities '
+                'with one of the others.'
+            )
+        most = LEVELS if self.hazards else MOST
+        if any(not 1 <= severity <= most for severity in self.severities):
+            raise ConfigError(f'{where} has severities {self.severities}, expected 1 to {most}.')
         if any(not 0.0 <= seconds <= 5.0 for seconds in self.latencies):
             raise ConfigError(f'{where} has latencies {self.latencies}, expected 0 to 5 s.')
         kinds = (self.sequences, self.perturbations, self.latencies, self.hazards)
@@ -71,12 +75,10 @@ class Suite:
     @property
     def trials(self) -> tuple[Trial, ...]:
         """Everything under which each episode is played, the reference first."""
-        if self.hazards:
-            return tuple(Trial(kind) for kind in self.hazards)
         if self.latencies:
             return tuple(Trial(LATENCY, seconds) for seconds in self.latencies)
-        perturbed = [Trial(a, float(s)) for a in self.perturbations for s in self.severities]
-        return (Trial(NONE), *perturbed)
+        axes = self.perturbations or self.hazards
+        return (Trial(NONE), *(Trial(a, float(s)) for a in axes for s in self.severities))
 
     def episode(self, task: str, seed: int) -> Episode:
         """Return one episode of a task of the suite, by the seed that the simulator takes."""

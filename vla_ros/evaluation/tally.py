@@ -9,9 +9,8 @@ import numpy as np
 from vla_ros.errors import PolicyError
 from vla_ros.evaluation.metrics import DEADLOCK, NEAR, Outcome
 from vla_ros.safety.result import SafetyResult
-from vla_ros.sim.hazards import Hazard
 from vla_ros.sim.layout import SHAPES
-from vla_ros.sim.scene import HAZARD, TABLE
+from vla_ros.sim.scene import TABLE
 from vla_ros.sim.tabletop import Tabletop
 from vla_ros.sim.tasks import Episode
 
@@ -22,21 +21,19 @@ REST = 0.005  # [rad/s] of every joint: slower is at rest
 class Tally:
     """Counts what an episode shows."""
 
-    def __init__(
-        self, episode: Episode, instruction: str, table: Tabletop, hazard: Hazard | None
-    ) -> None:
+    def __init__(self, episode: Episode, instruction: str, table: Tabletop) -> None:
         """Begin an episode.
 
         Args:
             episode: What is asked.
             instruction: As the policy is given it.
             table: Laid for the episode.
-            hazard: That stands on it.
         """
         self.episode, self.instruction = episode, instruction
-        self._table, self._hazard = table, hazard
-        self._place = table.world.link_pose(HAZARD)[1] if hazard else np.zeros(3)
-        self._touched, self._moved, self._gap = False, 0.0, math.inf
+        self._table, self._hazard = table, table.world.hazard
+        self._places = table.world.hazard_positions()
+        self._touching, self._struck = False, {False: False, True: False}  # by: the arm rested
+        self._rests, self._moved, self._gap = True, 0.0, math.inf
         self._resting, self._deadlock = 0.0, False  # [s] held at rest by now
         self._stalled = 0.0  # [s] at the end of the plan, waiting for the next chunk
         self.chunks = 0
@@ -58,7 +55,9 @@ class Tally:
         level = int(result.level)
         # Once the policy has been given up, nothing is waited for.
         self._stalled += dt if over and self.failures < FAILURES else 0.0
-        still = level > 0 and float(np.abs(result.filtered_velocity).max()) < REST
+        self._rests = float(np.abs(result.filtered_velocity).max()) < REST
+        coming = self._hazard is not None and self._table.world.time < self._hazard.end
+        still = level > 0 and self._rests and not coming  # what goes again may be waited for
         self._resting = self._resting + dt if still else 0.0
         self._deadlock |= self._resting > DEADLOCK
         self._ticks[0] += 1
@@ -68,21 +67,29 @@ class Tally:
         self._barrier = min(self._barrier, result.min_barrier)
 
     def watch(self) -> None:
-        """Look for contact with the hazard; a target counts while the arm touches it too."""
+        """Look for contact with the hazard; a target counts while the arm touches it too.
+
+        Whether the arm was at rest is asked when a contact begins.
+        """
         if self._hazard is None:
             return
         world, target = self._table.world, self.episode.target_shape
-        for body, gap in world.gaps(HAZARD).items():
+        touched = False
+        for body, gap in world.hazard_gaps().items():
             if body == TABLE or (body in world.objects and body != target):
                 continue
             if body != target:
                 self._gap = min(self._gap, gap)
             if gap <= 0.0:
-                self._touched |= body != target or bool(
-                    world.touches(target) - {*world.objects, TABLE, HAZARD}
+                touched |= body != target or bool(
+                    world.touches(target) - {*world.objects, TABLE, *self._hazard.names}
                 )
-        moved = float(np.linalg.norm(world.link_pose(HAZARD)[1] - self._place))
-        self._moved = max(self._moved, moved)
+        if touched and not self._touching:
+            self._struck[self._rests] = True
+        self._touching = touched
+        if self._hazard.motion is None:
+            moved = np.linalg.norm(world.hazard_positions() - self._places, axis=1)
+            self._moved = max(self._moved, float(moved.max()))
 
     def judge(self) -> None:
         """Look for the first object that the tool nears, and for contact with the table."""
@@ -114,7 +121,9 @@ class Tally:
             max_safety_level=self._level,
             min_barrier=self._barrier,
             hazard=self._hazard.kind if self._hazard else 'none',
-            contact=self._touched,
+            level=self._hazard.level if self._hazard else 0,
+            contact=any(self._struck.values()),
+            struck_moving=self._struck[False],
             displaced=self._moved,
             min_distance=self._gap if math.isfinite(self._gap) else None,
             deadlock=self._deadlock,

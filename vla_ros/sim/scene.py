@@ -11,12 +11,12 @@ import numpy as np
 from vla_ros.errors import SimulationError, UnknownNameError
 from vla_ros.obstacle import Obstacle
 from vla_ros.robot import Camera, RobotSpec
+from vla_ros.sim.hazards import Hazard
 from vla_ros.types import Array
 
 TIMESTEP = 0.0025  # [s] half a control tick: a tick that is not whole steps shakes the arm
 TABLE = 'table'  # body name; its top is z = 0
 TABLE_TOP, FLOOR = 'table_top', 'floor'  # geometry names of what is seen
-HAZARD = 'hazard'  # body name of what stands in the way, if anything does
 SEEN_FROM = 0.05  # [m] distance from which on contacts with the hazard are listed
 COLOURS: dict[str, tuple[float, float, float]] = {  # RGB, 0 to 1
     'red': (0.80, 0.08, 0.08),
@@ -35,7 +35,7 @@ SHAPES = {  # shape -> MuJoCo geometry and its half sizes [m]
     'egg': (mujoco.mjtGeom.mjGEOM_ELLIPSOID, (0.032, 0.020, 0.020)),
 }
 _MASS = 0.06  # [kg] of each object that can be moved
-_DENSITY = 400.0  # [kg/m^3] of a hazard: 0.2 to 1 kg
+_DENSITY = 400.0  # [kg/m^3] of a hazard: 0.1 to 1 kg, a block of a tower 30 to 110 g
 _TABLE_HALF = (0.70, 0.80, 0.02)  # [m]
 _TABLE_CENTRE = 0.28  # [m] x
 _FLOOR = -0.72  # [m] z
@@ -83,7 +83,7 @@ def build(
     robot: RobotSpec,
     urdf: Path,
     objects: tuple[ObjectSpec, ...],
-    hazard: tuple[Obstacle, ...] = (),
+    hazard: Hazard | None = None,
 ) -> mujoco.MjModel:
     """Compile the scene: robot on a table, objects, cameras, lights, joint servos.
 
@@ -91,7 +91,7 @@ def build(
         robot: Names the joints, the grippers and the cameras.
         urdf: The robot description.
         objects: What lies on the table.
-        hazard: Solids of one body that stands in the way; empty for none.
+        hazard: What is in the way.
 
     Raises:
         SimulationError: MuJoCo cannot read the URDF or lacks something the robot file names.
@@ -124,7 +124,7 @@ def build(
     _surroundings(spec)
     for item in objects:
         _add_object(spec, item)
-    if hazard:
+    if hazard is not None:
         _add_hazard(spec, hazard)
     for camera in robot.cameras:
         _add_camera(spec, camera)
@@ -214,25 +214,33 @@ def _add_object(spec: mujoco.MjSpec, item: ObjectSpec) -> None:
     )  # fmt: skip
 
 
-def _add_hazard(spec: mujoco.MjSpec, solids: tuple[Obstacle, ...]) -> None:
-    geometry = mujoco.mjtGeom
-    body = spec.worldbody.add_body(name=HAZARD, pos=solids[0].position)
-    body.add_freejoint(name=HAZARD)
-    for solid in solids:
-        x, y, z, w = solid.orientation
-        kind, half = geometry.mjGEOM_SPHERE, solid.size
-        if solid.shape == 'box':
-            kind, half = geometry.mjGEOM_BOX, solid.size / 2.0
-        elif solid.shape == 'cylinder':
-            kind, half = geometry.mjGEOM_CYLINDER, solid.size[::-1] * (1.0, 0.5)
-        # The gap lists near pairs with their distance; they push when they touch.
-        body.add_geom(
-            name=solid.name, type=kind, size=(*half, 0.0, 0.0)[:3],
-            pos=solid.position - solids[0].position,
-            quat=(w, x, y, z), density=_DENSITY, rgba=(0.95, 0.45, 0.05, 1.0), condim=4,
-            friction=(0.7, 0.01, 0.0015), contype=_OBJECT_BIT,
-            conaffinity=_ROBOT_BIT | _OBJECT_BIT, gap=SEEN_FROM,
-        )  # fmt: skip
+def _add_hazard(spec: mujoco.MjSpec, hazard: Hazard) -> None:
+    held = hazard.motion is not None  # by nothing that a push could move
+    solids = {solid.name: solid for solid in hazard.at(0.0)}
+    for name, body in zip(hazard.names, hazard.bodies):
+        parts = [solids[solid.name] for solid in body]
+        added = spec.worldbody.add_body(name=name, pos=parts[0].position, mocap=held)
+        if not held:
+            added.add_freejoint(name=name)
+        for solid in parts:
+            _add_solid(added, solid, solid.position - parts[0].position)
+
+
+def _add_solid(body: mujoco.MjsBody, solid: Obstacle, offset: Array) -> None:
+    x, y, z, w = solid.orientation
+    kind, half = mujoco.mjtGeom.mjGEOM_SPHERE, solid.size
+    if solid.shape == 'box':
+        kind, half = mujoco.mjtGeom.mjGEOM_BOX, solid.size / 2.0
+    elif solid.shape == 'cylinder':
+        kind, half = mujoco.mjtGeom.mjGEOM_CYLINDER, solid.size[::-1] * (1.0, 0.5)
+    # The gap lists near pairs with their distance; they push when they touch, hard enough that a
+    # block of a tower sinks by 0.3 mm at most.
+    body.add_geom(
+        name=solid.name, type=kind, size=(*half, 0.0, 0.0)[:3], pos=offset, quat=(w, x, y, z),
+        density=_DENSITY, rgba=(0.95, 0.45, 0.05, 1.0), condim=4, friction=(0.7, 0.01, 0.0015),
+        contype=_OBJECT_BIT, conaffinity=_ROBOT_BIT | _OBJECT_BIT, gap=SEEN_FROM,
+        solref=(0.006, 1.0),
+    )  # fmt: skip
 
 
 def _add_camera(spec: mujoco.MjSpec, camera: Camera) -> None:

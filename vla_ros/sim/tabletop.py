@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vla_ros.obstacle import Obstacle
 from vla_ros.robot import RobotSpec
+from vla_ros.sim.hazards import Hazard
 from vla_ros.sim.layout import SHAPES
 from vla_ros.sim.scene import ObjectSpec, TABLETOP
 from vla_ros.sim.tasks import Episode, SceneState, succeeded, surface_distance
@@ -25,14 +25,14 @@ class Tabletop:
     """One world that plays any tabletop episode, one after another."""
 
     def __init__(
-        self, robot: RobotSpec, urdf: Path, hazard: tuple[Obstacle, ...] = (), eggs: int = 0
+        self, robot: RobotSpec, urdf: Path, hazard: Hazard | None = None, eggs: int = 0
     ) -> None:
         """Compile the world.
 
         Args:
             robot: The arm.
             urdf: Its description.
-            hazard: Solids of one body that stands in the way; empty for none.
+            hazard: What is in the way.
             eggs: How many a layout may have.
         """
         self.robot = robot

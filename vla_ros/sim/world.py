@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vla_ros.errors import SimulationError, UnknownNameError
-from vla_ros.obstacle import Obstacle
 from vla_ros.robot import RobotSpec
+from vla_ros.sim.hazards import Hazard
 from vla_ros.sim.render import Renderers
 from vla_ros.sim.scene import build, COLOURS, ObjectSpec, TABLETOP, TIMESTEP
 from vla_ros.types import Array, Image, JointState
@@ -45,7 +45,7 @@ class World:
         robot: RobotSpec,
         urdf: Path,
         objects: tuple[ObjectSpec, ...] = TABLETOP,
-        hazard: tuple[Obstacle, ...] = (),
+        hazard: Hazard | None = None,
     ) -> None:
         """Compile the scene once; `reset` then makes episodes of it.
 
@@ -53,7 +53,7 @@ class World:
             robot: The arm.
             urdf: Its description.
             objects: What lies on the table.
-            hazard: Solids of one body that stands in the way; empty for none.
+            hazard: What is in the way.
 
         Raises:
             SimulationError: The URDF and the robot file do not fit each other.
@@ -61,7 +61,7 @@ class World:
         self.robot = robot
         self.model = build(robot, Path(urdf), objects, hazard)
         self.data = mujoco.MjData(self.model)
-        self.objects = {item.name: item for item in objects}
+        self.objects, self.hazard = {item.name: item for item in objects}, hazard
         joints = [self.model.joint(name) for name in robot.joint_names]
         self._qpos = np.array([j.qposadr[0] for j in joints])
         self._qvel = np.array([j.dofadr[0] for j in joints])
@@ -76,6 +76,7 @@ class World:
             (self.model.jnt_qposadr[a], self.model.jnt_qposadr[b], *self.model.eq_data[e, :2])
             for e, (a, b) in enumerate(zip(self.model.eq_obj1id, self.model.eq_obj2id))
         ]
+        self._hazards = np.array([self._body(n) for n in hazard.names] if hazard else [], int)
         self._renderers = Renderers(self.model)
         self.reset()
 
@@ -162,6 +163,7 @@ class World:
                 data.ctrl[self._ctrl] = reference
             way = self._goal[dof:] - reference[dof:]
             reference[dof:] += np.minimum(np.maximum(way, -speed), speed)
+            self._move_hazard()
             mujoco.mj_step(self.model, data)
         if not np.isfinite(data.qpos).all():
             raise SimulationError(f'the simulation diverged at {self.time:.3f} s; reset it.')
@@ -215,19 +217,20 @@ class World:
         near = pairs[(pairs == self._body(name)).any(axis=1)].ravel()
         return frozenset(self.model.body(index).name for index in set(near.tolist())) - {name}
 
-    def gaps(self, name: str) -> dict[str, float]:
-        """Return the distance [m] from a body to each that MuJoCo lists as near it.
-
-        Near is what is within the margin of the body's geometry: SEEN_FROM for a hazard.
-        """
-        body, found = self._body(name), dict[str, float]()
+    def hazard_gaps(self) -> dict[str, float]:
+        """Return the distance [m] from the hazard to each other body within SEEN_FROM of it."""
+        found = dict[str, float]()
         contact = self.data.contact
         bodies = self.model.geom_bodyid[contact.geom]
-        for row in np.flatnonzero((bodies == body).any(axis=1)):
-            first, second = bodies[row]
-            other = self.model.body(second if first == body else first).name
+        ours = np.isin(bodies, self._hazards)
+        for row in np.flatnonzero(ours[:, 0] != ours[:, 1]):
+            other = self.model.body(bodies[row][~ours[row]][0]).name
             found[other] = min(found.get(other, np.inf), float(contact.dist[row]))
         return found
+
+    def hazard_positions(self) -> Array:
+        """Return the positions (bodies, 3) [m] of the hazard's bodies."""
+        return self.data.xpos[self._hazards].copy()
 
     def render(self, camera: str, width: int = 640, height: int = 480) -> Image:
         """Return the picture (height, width, 3) uint8 of a camera of the robot file."""
@@ -248,6 +251,13 @@ class World:
     def close(self) -> None:
         """Free the renderers."""
         self._renderers.close()
+
+    def _move_hazard(self) -> None:
+        """Put a hazard that moves where it is at the end of the next time step."""
+        if self.hazard is not None and self.hazard.motion is not None:
+            body = self.model.body_mocapid[self._hazards[0]]
+            solids = self.hazard.at(self.time + self._dt)
+            self.data.mocap_pos[body] = solids[0].position
 
     def _check(self, joints: Array) -> None:
         arms, grippers = self.robot.dof, len(self.robot.grippers)
