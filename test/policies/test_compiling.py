@@ -136,12 +136,38 @@ def test_chunks_are_captured_ahead_and_another_instruction_finds_its_graph(
 ):
     plain, captured = pair('pi05', tmp_path / 'folder', flow_steps=2)
     known, before = len(capturing), sum(capturing)
-    assert known == 13  # buckets of 16 words up to 200
+    assert known == 14  # buckets of 16 words up to 200, and pictures as the robot file has them
     obs = CASES['pi05'].observation()
     for text in (obs.instruction, 'a', LONGER):
         told = replace(obs, instruction=text)
         np.testing.assert_allclose(answer(captured, told), answer(plain, told), atol=1e-4)
+    # These cameras differ in size, so their pictures are resized on the cpu.
     assert (len(capturing), sum(capturing) - before) == (known, 3)
+
+
+@pytest.mark.parametrize('name', ['pi0', 'pi05', 'smolvla'])
+def test_a_graph_takes_the_bytes_of_the_cameras_and_resizes_them_itself(
+    tmp_path, graphs, capturing, name
+):
+    """Cameras of two sizes, which no graph foresees in one tensor, are resized before it."""
+    plain, captured = pair(name, tmp_path / 'folder', flow_steps=2)
+    obs, rng = CASES[name].observation(), np.random.default_rng(0)
+
+    def seen(shapes):
+        frames = {
+            camera: replace(frame, image=rng.integers(0, 256, (*shape, 3), dtype=np.uint8))
+            for (camera, frame), shape in zip(obs.frames.items(), shapes)
+        }
+        return replace(obs, frames=frames)
+
+    for shapes, kind in (
+        ([(48, 64)] * len(obs.frames), torch.uint8),
+        ([(48, 64), *[(64, 48)] * (len(obs.frames) - 1)], torch.float32),
+    ):
+        given = seen(shapes)
+        assert captured._prepare(given).pixels.dtype == kind
+        assert plain._prepare(given).pixels.dtype == torch.float32
+        np.testing.assert_allclose(answer(captured, given), answer(plain, given), atol=1e-4)
 
 
 def test_a_capture_that_fails_or_changes_answers_is_not_used(

@@ -23,16 +23,21 @@ WARM = 3  # runs before a capture: libraries choose their kernels, tables are co
 class Inputs(NamedTuple):
     """One observation as a network takes it."""
 
-    pixels: Tensor  # (cameras, 3, H, H) in [-1, 1]
+    # (cameras, 3, H, H) in [-1, 1]; or as cameras give them, (cameras, rows, columns, 3) uint8,
+    # for what resizes them itself.
+    pixels: Tensor
     words: Tensor  # (W,)
     state: Tensor | None = None  # (S,)
 
     def on(self, device: str, dtype: torch.dtype) -> Inputs:
         """Return them on a device, words as they are and numbers in the network's type."""
         state = None if self.state is None else self.state.to(device, dtype)
-        return Inputs(self.pixels.to(device, dtype), self.words.to(device), state)
+        pixels = self.pixels.to(device, dtype if self.pixels.is_floating_point() else None)
+        return Inputs(pixels, self.words.to(device), state)
 
 
+# Pictures (cameras, rows, columns, 3) uint8 -> pixels (cameras, 3, H, H) in [-1, 1].
+Resize = Callable[[Tensor], Tensor]
 # Records what a call does; returns how to do it again on the same memory, and its result.
 Recorder = Callable[[Callable[[], Tensor]], tuple[Callable[[], object], Tensor]]
 # Tensors that stay, and what is computed of them, the inputs and how many words of these count.
@@ -85,9 +90,21 @@ class Chunks:
 class CapturedChunks:
     """Samples chunks by captured graphs; the answers are those of `Chunks`."""
 
-    def __init__(self, engine: Engine, longest: int, recorder: Recorder) -> None:
-        """Take the network, whose weights must stay where they are; see `Graphs`."""
+    def __init__(
+        self, engine: Engine, longest: int, recorder: Recorder, resize: Resize | None = None
+    ) -> None:
+        """Take the network, whose weights must stay where they are.
+
+        Args:
+            engine: The network.
+            longest: See `Graphs`.
+            recorder: See `Graphs`.
+            resize: Makes pixels of pictures that are given in bytes.
+        """
         self._engine, self.graphs = engine, Graphs(longest, recorder)
+        self.resize = None
+        if resize is not None:
+            self.resize = CapturedResize(resize, engine.expert.dtype, recorder)
 
     def __call__(self, inputs: Inputs, noise: Tensor, steps: int, guide: Guide | None) -> Tensor:
         """Return chunks (B, T, A) as `Chunks` does, in memory of their own."""
@@ -98,12 +115,38 @@ class CapturedChunks:
                 self._engine.encode(*given, length), own, steps, tied
             )
 
+        if self.resize is not None and not inputs.pixels.is_floating_point():
+            inputs = inputs._replace(pixels=self.resize(inputs.pixels))
         way = (noise.shape, steps, None if guide is None else guide.key)
         return self.graphs(inputs, way, _with(noise, guide), prepare)
 
 
 def _with(noise: Tensor, guide: Guide | None) -> tuple[Tensor, ...]:
     return (noise,) if guide is None else (noise, *guide.tensors)
+
+
+class CapturedResize:
+    """Pixels of the cameras' bytes, by a small graph for each size of the pictures.
+
+    Its replay goes right before that of a chunk. Apart from it, for a camera that has another
+    size than the robot file says then costs this graph, and none of all buckets.
+    """
+
+    def __init__(self, resize: Resize, dtype: torch.dtype, recorder: Recorder) -> None:
+        """Begin without any; the pixels are of the network's type."""
+        self._resize, self._dtype, self._recorder = resize, dtype, recorder
+        self._graphs: dict[torch.Size, tuple[Tensor, Callable[[], object], Tensor]] = {}
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Return pixels (cameras, 3, H, H), which the next graph that runs may overwrite."""
+        if pictures.shape not in self._graphs:
+            kept = pictures.clone()
+            replay, pixels = self._recorder(lambda: self._resize(kept).to(self._dtype))
+            self._graphs[pictures.shape] = kept, replay, pixels
+        own, replay, pixels = self._graphs[pictures.shape]
+        own.copy_(pictures)
+        replay()
+        return pixels
 
 
 class CapturedAnswers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import time
 
@@ -20,11 +20,13 @@ from vla_ros.models.kept import KeptVision
 from vla_ros.models.sampler import Guide
 from vla_ros.models.velocity import Engine
 from vla_ros.policies.base import chunk_seed
+from vla_ros.policies.device_letterbox import DeviceLetterbox
+from vla_ros.policies.pictures import Letterbox
 from vla_ros.policies.weights import WeightOptions
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
 from vla_ros.statistics import Statistics
-from vla_ros.types import ActionChunk, Array, ChunkPrefix, JointState, Observation
+from vla_ros.types import ActionChunk, Array, ChunkPrefix, Image, JointState, Observation
 
 # (inputs, noise (B, T, A), flow steps, guide) -> chunks (B, T, A)
 Sampler = Callable[[Inputs, Tensor, int, Guide | None], Tensor]
@@ -67,6 +69,7 @@ class FlowPolicy(ABC):
         flow_steps: int,
         longest_prompt: int,
         longest_trained: int = 0,
+        letterbox: Letterbox | None = None,
     ) -> None:
         """Keep what the checkpoint was trained with.
 
@@ -81,10 +84,12 @@ class FlowPolicy(ABC):
             flow_steps: Denoising steps, where the policy file names none.
             longest_prompt: Most words of a prompt.
             longest_trained: Longest prefix [steps] that the network saw in training.
+            letterbox: By which `_pixels` makes its pictures; None: the adapter does it itself.
         """
         self.spec = spec
         self.chunks: Sampler = Chunks(engine)  # or as captured graphs, see `compiling`
         self.engine, self.longest_prompt = engine, longest_prompt
+        self._letterbox = letterbox
         self._kept: KeptVision | None = None
         if options.keep_change is not None:
             kept = KeptVision(engine.vision, options.keep_change, options.keep_chunks)
@@ -109,7 +114,8 @@ class FlowPolicy(ABC):
         """
         if self._kept is not None:
             raise PolicyError("which pictures are encoded depends on them: 'keep_change' is set")
-        return CapturedChunks(self.engine, self.longest_prompt, recorder)
+        resize = None if self._letterbox is None else DeviceLetterbox(self._letterbox)
+        return CapturedChunks(self.engine, self.longest_prompt, recorder, resize)
 
     @abstractmethod
     def _prepare(self, obs: Observation) -> Inputs:
@@ -165,6 +171,14 @@ class FlowPolicy(ABC):
         physical = self._action_stats.denormalize(numbers[..., : self._action_stats.width])
         timings = {'preprocess': ready - start, 'inference': done - ready}
         return [ActionChunk(obs.stamp, a, self.spec.step, timings) for a in physical]
+
+    def _pixels(self, pictures: Sequence[Image]) -> Tensor:
+        """Return pictures as `Inputs` has them: as they are where a graph resizes them."""
+        assert self._letterbox is not None
+        resizes = isinstance(self.chunks, CapturedChunks) and self.chunks.resize is not None
+        if resizes and len({picture.shape for picture in pictures}) == 1:
+            return torch.from_numpy(np.stack(pictures))
+        return torch.from_numpy(self._letterbox(pictures))
 
     def _state(self, joints: JointState) -> Array:
         """Return the normalised state (S,)."""

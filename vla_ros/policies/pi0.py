@@ -99,6 +99,7 @@ class Pi0(FlowPolicy):
             state=self._given.state,
             action=self._given.action,
             dimensions=model.config.max_action_dim,
+            letterbox=self._given.letterbox,
             longest_prompt=LONGEST,
             flow_steps=self._given.config.get('num_inference_steps', 10),
         )
@@ -114,10 +115,10 @@ class Pi0(FlowPolicy):
 
     def _prepare(self, obs: Observation) -> Inputs:
         """Turn an observation into inputs of the network."""
-        pixels = self._given.letterbox(pictures_of(obs, self._given.images))
+        pixels = self._pixels(pictures_of(obs, self._given.images))
         state = padded(self._state(obs.joints), self._state_dim)
         words = prompt(self._given, obs.instruction)
-        return Inputs(torch.from_numpy(pixels), torch.tensor(words), torch.from_numpy(state))
+        return Inputs(pixels, torch.tensor(words), torch.from_numpy(state))
 
 
 def prompt(given: PiCheckpoint, instruction: str) -> list[int]:

@@ -92,6 +92,7 @@ class Pi05Policy(FlowPolicy):
             state=given.state,
             action=given.action,
             dimensions=config.max_action_dim,
+            letterbox=self._given.letterbox,
             longest_prompt=LONGEST,
             flow_steps=given.config.get('num_inference_steps', 10),
             longest_trained=given.config.get('rtc_training_max_delay', 0),
@@ -108,11 +109,11 @@ class Pi05Policy(FlowPolicy):
 
     def _prepare(self, obs: Observation) -> Inputs:
         """Turn an observation into inputs of the network."""
-        pixels = self._given.letterbox(pictures_of(obs, self._given.images))
+        pixels = self._pixels(pictures_of(obs, self._given.images))
         state = self._state(obs.joints)
         told = state if self._options.state_in_prompt else None
         words = prompt(self._given, obs.instruction, told)
-        return Inputs(torch.from_numpy(pixels), torch.tensor(words))
+        return Inputs(pixels, torch.tensor(words))
 
 
 def prompt(given: PiCheckpoint, instruction: str, state: Array | None) -> list[int]:

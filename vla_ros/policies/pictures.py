@@ -51,28 +51,32 @@ def resize_with_pad(
         raise UnknownNameError('side of the bars', sides, SIDES)
     if kernel not in KERNELS:
         raise UnknownNameError('kernel', kernel, KERNELS)
-    size = _fitted(image.shape[:2], height, width, kernel)
-    if min(size) < 1:
-        raise ConfigError(
-            f'a picture of {image.shape[1]}x{image.shape[0]} px has no place in {width}x{height}: '
-            'crop it.'
-        )
-    rows, columns = height - size[0], width - size[1]
-    before = {'centre': 0.5, 'left-top': 1.0, 'right-bottom': 0.0}[sides]
-    top, left = int(before * rows), int(before * columns)
+    size, (top, left) = _placed(image.shape[:2], height, width, sides, kernel)
     # Planes first, as torch gives and networks take them: nothing is turned over twice.
     padded = np.full((3, height, width), fill, dtype=np.float32)
     padded[:, top : top + size[0], left : left + size[1]] = _resized(image, size, kernel)
     return padded.transpose(1, 2, 0)
 
 
-def _fitted(shape: tuple[int, ...], height: int, width: int, kernel: str) -> tuple[int, int]:
-    """Return the largest (rows, columns) that fit; each reference rounds in its own way."""
+def _placed(
+    shape: tuple[int, ...], height: int, width: int, sides: str, kernel: str
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the largest (rows, columns) that fit, and where they begin (row, column).
+
+    Each reference rounds in its own way.
+    """
     if kernel == 'bicubic':
         scale = min(height / shape[0], width / shape[1])
-        return int(shape[0] * scale), int(shape[1] * scale)
-    ratio = max(shape[1] / width, shape[0] / height)
-    return int(shape[0] / ratio), int(shape[1] / ratio)
+        rows, columns = int(shape[0] * scale), int(shape[1] * scale)
+    else:
+        ratio = max(shape[1] / width, shape[0] / height)
+        rows, columns = int(shape[0] / ratio), int(shape[1] / ratio)
+    if min(rows, columns) < 1:
+        raise ConfigError(
+            f'a picture of {shape[1]}x{shape[0]} px has no place in {width}x{height}: crop it.'
+        )
+    before = {'centre': 0.5, 'left-top': 1.0, 'right-bottom': 0.0}[sides]
+    return (rows, columns), (int(before * (height - rows)), int(before * (width - columns)))
 
 
 def _resized(image: Image, size: tuple[int, int], kernel: str) -> np.ndarray:
@@ -102,12 +106,24 @@ class Letterbox:
     sides: str = 'centre'  # of SIDES
     border: float = -1.0  # value of the bars after scaling; -1 is black
 
+    @property
+    def fill(self) -> float:
+        """Return the value of the bars on the scale of a picture, 0 to 255."""
+        return 127.5 * (self.border + 1.0)
+
+    def placed(self, shape: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the size (rows, columns) of a picture in the square, and where it begins.
+
+        Raises:
+            ConfigError: A picture (H, W) is so long that nothing of its short side would remain.
+        """
+        return _placed(shape, self.size, self.size, self.sides, self.kernel)
+
     def __call__(self, images: Iterable[Image]) -> NDArray[np.float32]:
         """Return (n, 3, size, size) float32: 2 picture / 255 - 1."""
-        fill = 127.5 * (self.border + 1.0)
         planes = np.stack([
             resize_with_pad(
-                image, self.size, self.size, sides=self.sides, fill=fill, kernel=self.kernel
+                image, self.size, self.size, sides=self.sides, fill=self.fill, kernel=self.kernel
             ).transpose(2, 0, 1)
             for image in images
         ])

@@ -98,7 +98,6 @@ class SmolVLAPolicy(FlowPolicy):
         )
         options.round(model, STACKS, path)
         self._state_dim = config.state_dim
-        self._letterbox = Letterbox(side, 'bilinear', sides='left-top')
         super().__init__(
             spec,
             robot,
@@ -107,6 +106,7 @@ class SmolVLAPolicy(FlowPolicy):
             state=folder.state,
             action=folder.action,
             dimensions=config.action_dim,
+            letterbox=Letterbox(side, 'bilinear', sides='left-top'),
             longest_prompt=longest,
             flow_steps=flow_steps,
         )
@@ -124,11 +124,11 @@ class SmolVLAPolicy(FlowPolicy):
 
     def _prepare(self, obs: Observation) -> Inputs:
         """Turn an observation into inputs of the network."""
-        pixels = self._letterbox(pictures_of(obs, self._images))
+        pixels = self._pixels(pictures_of(obs, self._images))
         text = obs.instruction if obs.instruction.endswith('\n') else f'{obs.instruction}\n'
         words = self._tokenizer.encode(text).ids
         state = padded(self._state(obs.joints), self._state_dim)
-        return Inputs(torch.from_numpy(pixels), torch.tensor(words), torch.from_numpy(state))
+        return Inputs(pixels, torch.tensor(words), torch.from_numpy(state))
 
 
 def _folder(spec: PolicySpec) -> LeRobotFolder:

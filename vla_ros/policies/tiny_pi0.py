@@ -96,12 +96,12 @@ class TinyPi0(FlowPolicy):
 
     def _prepare(self, obs: Observation) -> Inputs:
         """Turn an observation into inputs of the network."""
-        pixels = self._pixels(obs)
+        pixels = self._squares(obs)
         state = torch.from_numpy(self._state(obs.joints)).float()
         words = self._prompt(obs.instruction)
         return Inputs(torch.from_numpy(pixels), words, state)
 
-    def _pixels(self, obs: Observation) -> np.ndarray:
+    def _squares(self, obs: Observation) -> np.ndarray:
         """Return (cameras, 3, size, size) float32 in [-1, 1]."""
         pictures = [
             central_square(picture, image.size)
