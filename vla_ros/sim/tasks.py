@@ -81,7 +81,7 @@ TASKS: dict[str, Task] = {
         ),
         Task(
             'stack',
-            ('stack the {object} on the {other}', 'put the {object} on top of the {other}',
+            ('stack the {object} on the {other}', 'put the {object} atop the {other}',
              'place the {object} on the {other}', 'set the {object} down on the {other}'),
             40.0,
         ),
@@ -240,9 +240,9 @@ def succeeded(episode: Episode, state: SceneState) -> bool:
         near = surface_distance(shape, centre, state.tool) < 0.02
         return bool(near and centre[2] > REST_HEIGHT[shape] + LIFT_HEIGHT)
     if episode.support is not None:
-        shift = state.objects[episode.support, :2] - episode.layout.objects[episode.support].position
-        shoved = np.linalg.norm(shift) > SHOVED
-        return stacked(episode, state) and state.opening > 0.75 and not shoved
+        stood = episode.layout.objects[episode.support].position
+        shoved = np.linalg.norm(state.objects[episode.support, :2] - stood) > SHOVED
+        return stacked(episode, state) and state.opening > 0.75 and not bool(shoved)
     on_plate = np.linalg.norm(centre[:2] - state.plate) < PLATE_RADIUS - 0.01
     resting = abs(centre[2] - REST_HEIGHT[shape]) < 0.015
     released = state.opening > 0.75
