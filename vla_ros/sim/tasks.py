@@ -30,7 +30,7 @@ LIFT_HEIGHT = 0.08  # [m] of the object's centre above where it rested
 PUSH_DISTANCE = 0.06  # [m] along the asked direction
 SHOVED = 0.02  # [m] that what bears a stack may have been moved
 STACKED = (SHAPES.index('cube'), SHAPES.index('cylinder'))  # a ball neither stays nor bears
-SEQUENCES = 4  # stream of random numbers, after those of the first four tasks; more came later
+SEQUENCES = 4  # stream of random numbers; one more for each new task would change published seeds
 
 
 @dataclass(frozen=True)
@@ -170,12 +170,9 @@ def sample_sequence(tasks: tuple[str, ...], seed: int) -> Episode:
             before = requests[-1]
             used = {index for r in requests for index in (r.target, r.support)}
             held = before.task == 'pick'
-            free = [
-                index
-                for index in ([before.target] if held else targets(task))
-                if (held or index not in used) and index in targets(task)
-                and (task != 'stack' or support_of(index) not in used)
-            ]
+            free = [before.target] if held else [i for i in targets(task) if i not in used]
+            if task == 'stack':
+                free = [i for i in free if i in STACKED and support_of(i) not in used]
             if not free:
                 break
             target = before.target if held else int(rng.choice(free))
