@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+import re
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from vla_ros.evaluation.suite import (
     Suite,
     Trial,
 )
+from vla_ros.sim.layout import SHAPES
 from vla_ros.sim.tasks import NOUNS
 
 SUITE = load_suite('tabletop')
@@ -88,6 +90,17 @@ def test_other_instruction_names_another_object_of_the_scene() -> None:
         if episode.task == 'push':
             same = [w in other.instruction.split() for w in ('left', 'right')]
             assert same == [w in episode.instruction.split() for w in ('left', 'right')]
+
+
+def test_the_other_instruction_of_a_stack_turns_it_round() -> None:
+    for episode in Suite('stacks', ('stack',), 10**9).episodes(20, 0):
+        other = other_instruction(episode)
+        assert (other.target, other.support) == (episode.support, episode.target)
+        named, bearing = (set(NOUNS[SHAPES[i]]) for i in (other.target, episode.target))
+        colours = [episode.layout.objects[i].colour for i in (other.target, episode.target)]
+        first, last = re.split(' on | atop ', other.instruction)
+        assert colours[0] in first or named & set(first.split())
+        assert colours[1] in last or bearing & set(last.split())
 
 
 @pytest.mark.parametrize(('count', 'seed'), [(0, 0), (1, -1), (MOST_EPISODES + 1, 0)])

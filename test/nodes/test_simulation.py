@@ -9,6 +9,7 @@ from vla_ros import paths
 from vla_ros.errors import UnknownNameError
 from vla_ros.nodes.simulation import LONGEST_STEP, Simulation, SUCCESS_HOLD
 from vla_ros.robot import load_robot
+from vla_ros.sim.tasks import TASKS
 from vla_ros.types import Trajectory
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
@@ -86,7 +87,7 @@ def test_simulated_time_keeps_up_with_odd_periods(sim):
     assert sim.tabletop.world.time - before == pytest.approx(0.33, abs=0.0025)
 
 
-@pytest.mark.parametrize('task', ['reach', 'push', 'pick', 'place'])
+@pytest.mark.parametrize('task', TASKS)
 def test_a_seed_is_a_scene(sim, task):
     first = sim.reset(task, 11)
     truth = sim.tabletop.state()

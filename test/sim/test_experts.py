@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -102,6 +104,41 @@ def situations(draw) -> tuple[Episode, SceneState]:
         tool = np.maximum(objects[episode.target] + near, [-9, -9, 0.018])
     state = SceneState(tool, draw(st.floats(0, 1)), objects, np.array(episode.layout.plate))
     return episode, state
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_what_is_carried_to_a_stack_passes_above_its_support(seed):
+    """By the plan's own sketch: no corner is lower than the support's top beside it."""
+    episode = sample_episode('stack', seed)
+    objects = np.array([[*o.position, REST_HEIGHT[o.shape]] for o in episode.layout.objects])
+    support, rest = objects[episode.support].copy(), REST_HEIGHT[episode.target_shape]
+    grip = np.array([0.004, -0.003, 0.002])  # where the hand holds it
+    tool = objects[episode.target] + grip
+    state = SceneState(tool, 0.55, objects, np.array(episode.layout.plate))
+    points = plan(episode, state, 60)
+    held = points[:, 3] < 0.5
+    centres = points[:, :3] - grip
+    beside = np.linalg.norm(centres[:, :2] - support[:2], axis=1) > 0.003
+    near = np.linalg.norm(centres[:, :2] - support[:2], axis=1) < 0.07
+    bottom, top = centres[:, 2] - rest, support[2] + REST_HEIGHT[SHAPES[episode.support]]
+    assert (bottom[held & near] > top).all()
+    assert (bottom[held & near & beside] > top + 0.003).all()
+    let_go = centres[np.flatnonzero(~held)[0] - 1]
+    assert np.linalg.norm(let_go[:2] - support[:2]) < 0.005
+    assert 0.0 < let_go[2] - rest - top < 0.01
+    assert points[-1, 2] > points[~held][0, 2] + 0.05, 'the hand retreats'
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_what_stands_on_another_thing_is_grasped_there(seed):
+    episode = sample_episode('stack', seed)
+    objects = np.array([[*o.position, REST_HEIGHT[o.shape]] for o in episode.layout.objects])
+    objects[episode.target] = objects[episode.support] + [0.0, 0.0, 0.047]
+    above = objects[episode.target] + [0.0, 0.0, 0.1]
+    state = SceneState(above, 1.0, objects, np.array(episode.layout.plate))
+    points = plan(replace(episode, task='pick'), state, 12)
+    closing = points[points[:, 3] < 0.5]
+    assert np.abs(closing[0, :3] - objects[episode.target]).max() < 0.014
 
 
 @given(situations(), st.integers(1, 12))

@@ -145,6 +145,19 @@ def test_beside_leaves_4_to_8_cm_and_on_blocks_the_way_but_not_its_ends(
                 assert min(distance(part, base) for part in hazard.at(0.0)) > 0.02
 
 
+def test_the_arm_works_at_the_support_of_a_stack() -> None:
+    episode = sample_episode('stack', 1)
+    assert episode.support is not None
+    target = episode.layout.objects[episode.target].position
+    support = episode.layout.objects[episode.support].position
+    places = np.array([[0.3, -0.3], target, support, [0.7, 0.3]])
+    tool = np.column_stack([places, np.full(4, 0.2)])
+    joints, centre = np.tile(HOME, (4, 1)), np.tile([*target, 0.022], (4, 1))
+    swept = replace(sweep(ROBOT, ARM, np.arange(4.0), joints, 'cube', centre), tool=tool)
+    assert placement._working(episode, swept).tolist() == [True, True, True, False]
+    assert not placement._working(replace(episode, task='pick'), swept)[2]
+
+
 def test_a_seed_gives_the_same_hazard_again(
     placed: list[tuple[Episode, Sweep, Hazard, Hazard]],
 ) -> None:

@@ -93,11 +93,11 @@ def test_tokens_are_the_tokenizers_and_strange_words_are_named():
         tokenizer(f'<bos> {s}', padding='max_length', truncation=True)['input_ids']
         for s in SENTENCES
     ]
-    assert tokens(SENTENCES).tolist() == expected
+    assert tokens(SENTENCES, tokenizer).tolist() == expected
     with pytest.raises(PolicyError, match="does not know 'banana' of 'push the banana'"):
-        tokens(('push the banana',))
+        tokens(('push the banana',), tokenizer)
     with pytest.raises(PolicyError, match=f'{MAX_WORDS} words'):
-        tokens(('push ' * MAX_WORDS,))
+        tokens(('push ' * MAX_WORDS,), tokenizer)
 
 
 @pytest.mark.parametrize(

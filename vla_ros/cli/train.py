@@ -1,7 +1,8 @@
-"""`vla train`: the tiny VLA from nothing or from a data set, in slices that resume."""
+"""`vla train`: the tiny VLA from nothing, a checkpoint or a data set, in slices that resume."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 import time
 
@@ -14,21 +15,27 @@ from vla_ros.cli.output import Output
 @click.command()
 @click.option('--data', type=click.Path(path_type=Path), default=None, metavar='DIR',
               help='Fine-tune the shipped model on this LeRobot data set.')  # fmt: skip
+@click.option('--from', 'begin', type=click.Path(path_type=Path), default=None, metavar='DIR',
+              help='Begin with the weights of this checkpoint; its eyes stay as they are.',
+              )  # fmt: skip
 @click.option('--work', type=click.Path(path_type=Path), default=None,
-              help='Resumable state.  [default: out/training; --data: out/finetune]')  # fmt: skip
+              help='Resumable state.  [default: out/training, out/warm or out/finetune]',
+              )  # fmt: skip
 @click.option('--output-folder', type=click.Path(path_type=Path), default=None,
-              help='The checkpoint.  [default: checkpoints/tiny_pi0; --data: WORK/checkpoint]',
+              help='The checkpoint.  [default: checkpoints/tiny_pi0, else WORK/checkpoint]',
               )  # fmt: skip
 @click.option('--minutes', type=click.FloatRange(min=0.1), default=10.0,
               help='Length of this slice; run the command again to go on.')  # fmt: skip
 @click.option('--workers', type=click.IntRange(min=1), default=2,
               help='Processes that record demonstrations.')  # fmt: skip
 @click.option('--steps', type=click.IntRange(min=1), default=None,
-              help='Optimiser steps of fine-tuning, over all slices.  [default: 600]')  # fmt: skip
+              help='Optimiser steps of --from or --data, over all slices.  [default: 1400, 600]',
+              )  # fmt: skip
 @click.option('--device', default='cpu', help="Where the networks train: 'cpu' or 'cuda'.")
 @json_option
 def verb(
     data: Path | None,
+    begin: Path | None,
     work: Path | None,
     output_folder: Path | None,
     minutes: float,
@@ -39,11 +46,14 @@ def verb(
 ) -> None:
     """Train the tiny VLA; stops and resumes at any point.
 
-    Without --data it makes demonstrations in simulation and learns from nothing. With --data it
-    begins with the shipped model and learns from a data set, as `vla export` writes it.
+    Without --data it makes demonstrations in simulation and learns from them: everything from
+    nothing, or with --from a checkpoint's policy alone. With --data it begins with the shipped
+    model and learns from a data set, as `vla export` writes it.
     """
-    if steps is not None and data is None:
-        raise click.UsageError('--steps goes with --data.')
+    if data is not None and begin is not None:
+        raise click.UsageError('--from and --data exclude each other: name one of them.')
+    if steps is not None and data is None and begin is None:
+        raise click.UsageError('--steps goes with --from or --data.')
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -57,10 +67,13 @@ def verb(
     from vla_ros.robot import load_robot
     from vla_ros.spec import PolicySpec
     from vla_ros.training.finetune import finetune, Tuning
-    from vla_ros.training.train import Advance, Recipe, train
+    from vla_ros.training.train import Advance, Recipe, train, WARM
 
-    work = work or Path('out/training' if data is None else 'out/finetune')
-    into = output_folder or (Path('checkpoints/tiny_pi0') if data is None else work / 'checkpoint')
+    from_nothing = data is None and begin is None
+    work = work or Path('out') / ('training' if from_nothing else 'warm' if begin else 'finetune')
+    into = output_folder or (
+        Path('checkpoints/tiny_pi0') if from_nothing else work / 'checkpoint'
+    )
 
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn(), TextColumn('{task.fields[detail]}'))  # fmt: skip
@@ -80,7 +93,9 @@ def verb(
 
         seconds = 60.0 * minutes
         if data is None:
-            finished = train(Recipe(), work, into, seconds, workers, device, report)
+            recipe = Recipe() if begin is None else WARM
+            recipe = recipe if steps is None else replace(recipe, policy_steps=steps)
+            finished = train(recipe, work, into, seconds, workers, device, report, begin)
         else:
             tuning = Tuning() if steps is None else Tuning(steps=steps)
             spec = load(paths.find('policies', 'tiny_pi0'), PolicySpec)

@@ -11,7 +11,7 @@ from vla_ros import config, paths
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.sim.hazards import LEVELS, THINGS
 from vla_ros.sim.perturbation import AXES, MOST
-from vla_ros.sim.tasks import Episode, phrase, sample_episode, sample_sequence, TASKS
+from vla_ros.sim.tasks import Episode, phrase, sample_episode, sample_sequence, targets, TASKS
 
 MOST_EPISODES = 100_000  # of one evaluation seed, so that two seeds never share an episode
 NONE = 'none'  # what differs from the plain episode, where nothing does
@@ -120,7 +120,7 @@ def other_scene(episode: Episode) -> Episode:
 def other_instruction(episode: Episode) -> Episode:
     """Return the episode with the sentence, and the target, of another object of its scene."""
     rng = np.random.default_rng([episode.seed, 2])
-    others = [i for i in range(len(episode.layout.objects)) if i != episode.target]
+    others = [index for index in targets(episode.task) if index != episode.target]
     target = int(rng.choice(others))
     word = 'left' if episode.direction[1] > 0.0 else 'right'
     text = phrase(episode.task, episode.layout, target, word, rng)

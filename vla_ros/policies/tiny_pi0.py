@@ -66,7 +66,7 @@ class TinyPi0(FlowPolicy):
         require_files(folder, FILES, 'Run `vla train`, or copy the whole checkpoint again.')
         model = load_pretrained(PI0ForConditionalGeneration, folder)
         options.round(model, ('model',), folder)
-        self._tokenizer = _load_tokenizer(folder)
+        self._tokenizer = load_tokenizer(folder)
         self._told: tuple[str, torch.Tensor] | None = None  # the newest words, as tokens
         state, action = self.statistics(spec)
         config = model.config
@@ -148,7 +148,12 @@ def _check(
     )
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Return the tokenizer of a checkpoint folder.
+
+    Raises:
+        CheckpointError: A file is missing or damaged.
+    """
     try:
         return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # JSON and the Rust tokenizers have no common root

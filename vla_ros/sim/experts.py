@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_ros.sim.layout import HALF_WIDTH, REST_HEIGHT
-from vla_ros.sim.tasks import Episode, SceneState
+from vla_ros.sim.layout import HALF_WIDTH, REST_HEIGHT, SHAPES
+from vla_ros.sim.tasks import Episode, SceneState, stack_height, stacked, support_of
 from vla_ros.types import Array
 
 STEP = 0.1  # [s] spacing of the planned points
@@ -24,6 +24,8 @@ WIDTH = 0.08  # [m] between the pads of the open gripper
 GRIP_RATE = 1.5  # [1/s] of the opening fraction; slower than the gripper, so that it has closed
 STANDOFF = 0.070  # [m] from the object's centre to where a push begins
 CONTACT = 0.042  # [m] from the object's centre to the tool while it pushes
+BORNE = 0.03  # [m] beside another object's centre at most, and above it at least: it bears
+CARRY_SPEED = 0.15  # [m/s] of the tool with what is to be stacked
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,13 @@ class Step:
 def grasp_height(shape: str) -> float:
     """Return the tool height [m] for a grasp: the centre of the resting object."""
     return REST_HEIGHT[shape]
+
+
+def _raised(episode: Episode, state: SceneState) -> bool:
+    """Tell whether the target stands on another object instead of the table."""
+    offset = state.objects[episode.target] - np.delete(state.objects, episode.target, axis=0)
+    above = (np.linalg.norm(offset[:, :2], axis=1) < BORNE) & (offset[:, 2] > BORNE)
+    return bool(above.any())
 
 
 def _funnel(tool: Array, point: Array, height: float) -> Array:
@@ -68,6 +77,8 @@ def pick(episode: Episode, state: SceneState) -> Step:
     """Grasp the target from above and lift it."""
     tool, centre = state.tool, state.objects[episode.target]
     height = grasp_height(episode.target_shape)
+    if _raised(episode, state):
+        height = float(centre[2])
     if _holding(episode, state):
         return Step(np.array([tool[0], tool[1], LIFTED]), 0.0, 0.6 * SPEED)
     distance = float(np.linalg.norm(tool[:2] - centre[:2]))
@@ -109,7 +120,29 @@ def push(episode: Episode, state: SceneState) -> Step:
     return Step(_funnel(tool, centre[:2] - STANDOFF * direction, height), 0.0)
 
 
-EXPERTS = {'reach': reach, 'push': push, 'pick': pick, 'place': place}
+def stack(episode: Episode, state: SceneState) -> Step:
+    """Bring the target above its support, lower it, let go and retreat."""
+    tool, centre = state.tool, state.objects[episode.target]
+    support = support_of(episode.target)
+    bearing = state.objects[support]
+    if stacked(episode, state) and not (_holding(episode, state) and _askew(centre, bearing)):
+        if state.opening < 0.8:
+            return Step(tool.copy(), 1.0)
+        return Step(np.array([*tool[:2], LIFTED]), 1.0, 0.6 * SPEED)
+    if _holding(episode, state):
+        inside = tool - centre  # where the hand holds it
+        height = bearing[2] + stack_height(episode.target_shape, SHAPES[support]) + 0.004
+        point = bearing[:2] + inside[:2]
+        return Step(_funnel(tool, point, height + inside[2]), 0.0, CARRY_SPEED)
+    return pick(episode, state)
+
+
+def _askew(centre: Array, bearing: Array) -> bool:
+    """Tell whether a thing is so far beside what is to bear it that it had better be moved."""
+    return float(np.linalg.norm(centre[:2] - bearing[:2])) > 0.01
+
+
+EXPERTS = {'reach': reach, 'push': push, 'pick': pick, 'place': place, 'stack': stack}
 
 
 def plan(episode: Episode, state: SceneState, horizon: int) -> Array:

@@ -100,6 +100,8 @@ def _working(episode: Episode, swept: Sweep) -> NDArray[np.bool_]:
     points = [swept.tool[0, :2], np.array(episode.layout.objects[episode.target].position)]
     if episode.task == 'place':
         points.append(np.array(episode.layout.plate))
+    if episode.support is not None:
+        points.append(np.array(episode.layout.objects[episode.support].position))
     near = np.linalg.norm(swept.tool[:, None, :2] - np.array(points), axis=2) < WORK_RADIUS
     return np.asarray(near.any(axis=1) | (swept.tool[:, 2] < WORK_HEIGHT), bool)
 

@@ -14,6 +14,7 @@ OTHERWISE = {  # phrasings that the tasks do not have
     'push': ('shove the {object} over to the {direction}', 'make the {object} move {direction}'),
     'pick': ('raise the {object} off the table', 'hold the {object} up in the air'),
     'place': ('transfer the {object} onto the plate', 'the plate is where the {object} belongs'),
+    'stack': ('transfer the {object} onto the {other}', 'the {other} is to bear the {object}'),
 }
 ASIDES = ('there is no hurry.', 'the table was cleaned this morning.', 'we are nearly done.')
 DESCRIBED = {  # shapes by what they are like
@@ -50,7 +51,7 @@ def reworded(episode: Episode, severity: int, rng: np.random.Generator) -> str:
 
 
 def spoken(episode: Episode) -> dict[str, str]:
-    """Return the words that an episode's sentence has for 'object' and, of a push, 'direction'."""
+    """Return the words that an episode's sentence has for 'object', 'direction' and 'other'."""
     for phrase in TASKS[episode.task].phrases:
         found = re.fullmatch(re.sub(r'{(\w+)}', r'(?P<\1>.+)', phrase), episode.instruction)
         if found and (episode.task != 'push' or found['direction'] in ('left', 'right')):

@@ -28,6 +28,9 @@ DIRECTIONS = {'left': (0.0, 1.0), 'right': (0.0, -1.0)}  # seen by the robot, ba
 REACH_DISTANCE = 0.03  # [m] tool to surface
 LIFT_HEIGHT = 0.08  # [m] of the object's centre above where it rested
 PUSH_DISTANCE = 0.06  # [m] along the asked direction
+SHOVED = 0.02  # [m] that what bears a stack may have been moved
+STACKED = (SHAPES.index('cube'), SHAPES.index('cylinder'))  # a ball neither stays nor bears
+SEQUENCES = 4  # stream of random numbers; one more for each new task would change published seeds
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Task:
     """A kind of request: its phrasings and its time limit."""
 
     name: str
-    phrases: tuple[str, ...]  # with {object} and, for a push, {direction}
+    phrases: tuple[str, ...]  # with {object}; for a push {direction}, for a stack {other}
     time_limit: float  # [s]
 
 
@@ -75,6 +78,12 @@ TASKS: dict[str, Task] = {
             ('put the {object} on the plate', 'place the {object} on the plate',
              'set the {object} down on the plate', 'bring the {object} to the plate'),
             30.0,
+        ),
+        Task(
+            'stack',
+            ('stack the {object} on the {other}', 'put the {object} atop the {other}',
+             'place the {object} on the {other}', 'set the {object} down on the {other}'),
+            40.0,
         ),
     )
 }  # fmt: skip
@@ -107,6 +116,21 @@ class Episode:
         """Shape of the named object."""
         return SHAPES[self.target]
 
+    @property
+    def support(self) -> int | None:
+        """Index of the object that is to bear the target of a stack."""
+        return support_of(self.target) if self.task == 'stack' else None
+
+
+def targets(task: str) -> tuple[int, ...]:
+    """Return which objects a task may be about, as indices into SHAPES."""
+    return STACKED if task == 'stack' else tuple(range(len(SHAPES)))
+
+
+def support_of(target: int) -> int:
+    """Return what bears a target: the other one of STACKED."""
+    return STACKED[1 - STACKED.index(target)]
+
 
 def sample_episode(task: str, seed: int) -> Episode:
     """Draw the episode that belongs to a task and a seed: the same one every time.
@@ -119,7 +143,7 @@ def sample_episode(task: str, seed: int) -> Episode:
     rng = np.random.default_rng([seed, sorted(TASKS).index(task)])
     while True:
         layout = sample_layout(rng)
-        target = int(rng.integers(len(layout.objects)))
+        target = int(rng.choice(targets(task)))
         word = str(rng.choice(sorted(DIRECTIONS)))
         direction = DIRECTIONS[word] if task == 'push' else (0.0, 0.0)
         if task != 'push' or push_is_clear(layout, target, np.array(direction)):
@@ -131,22 +155,27 @@ def sample_sequence(tasks: tuple[str, ...], seed: int) -> Episode:
     """Draw an episode whose requests follow each other, the same one every time.
 
     What was picked up stays the target; any other request is about an object that was not yet
-    touched. A push must be clear of all other things where they lie at the beginning.
+    touched, and so is what bears a stack. A push must be clear of all other things where they
+    lie at the beginning.
 
     Raises:
         UnknownNameError: There is no such task.
         SimulationError: A sequence has more requests than the table has objects for.
     """
     for attempt in range(1000):
-        rng = np.random.default_rng([seed, len(TASKS), attempt])
+        rng = np.random.default_rng([seed, SEQUENCES, attempt])
         first = sample_episode(tasks[0], int(rng.integers(2**31)))
         requests = [replace(first, seed=seed)]
         for task in tasks[1:]:
             before = requests[-1]
-            free = sorted({0, 1, 2} - {request.target for request in requests})
-            if before.task != 'pick' and not free:
+            used = {index for r in requests for index in (r.target, r.support)}
+            held = before.task == 'pick'
+            free = [before.target] if held else [i for i in targets(task) if i not in used]
+            if task == 'stack':
+                free = [i for i in free if i in STACKED and support_of(i) not in used]
+            if not free:
                 break
-            target = before.target if before.task == 'pick' else int(rng.choice(free))
+            target = before.target if held else int(rng.choice(free))
             word = str(rng.choice(sorted(DIRECTIONS)))
             direction = DIRECTIONS[word] if task == 'push' else (0.0, 0.0)
             if task == 'push' and not push_is_clear(first.layout, target, np.array(direction)):
@@ -164,12 +193,17 @@ def sample_sequence(tasks: tuple[str, ...], seed: int) -> Episode:
 
 
 def phrase(task: str, layout: Layout, target: int, word: str, rng: np.random.Generator) -> str:
-    """Name the target by colour, by shape or by both, in one of the task's phrasings."""
-    chosen = layout.objects[target]
-    noun = str(rng.choice(NOUNS[chosen.shape]))
-    name = str(rng.choice([f'{chosen.colour} {noun}', noun, f'{chosen.colour} object']))
+    """Name things by colour, by shape or by both, in one of the task's phrasings."""
+    name = _name(layout, target, rng)
     template = str(rng.choice(TASKS[task].phrases))
-    return template.format(object=name, direction=word)
+    other = _name(layout, support_of(target), rng) if task == 'stack' else ''
+    return template.format(object=name, direction=word, other=other)
+
+
+def _name(layout: Layout, index: int, rng: np.random.Generator) -> str:
+    chosen = layout.objects[index]
+    noun = str(rng.choice(NOUNS[chosen.shape]))
+    return str(rng.choice([f'{chosen.colour} {noun}', noun, f'{chosen.colour} object']))
 
 
 def surface_distance(shape: str, centre: Array, point: Array) -> float:
@@ -202,7 +236,25 @@ def succeeded(episode: Episode, state: SceneState) -> bool:
     if episode.task == 'pick':
         near = surface_distance(shape, centre, state.tool) < 0.02
         return bool(near and centre[2] > REST_HEIGHT[shape] + LIFT_HEIGHT)
+    if episode.support is not None:
+        stood = episode.layout.objects[episode.support].position
+        shoved = np.linalg.norm(state.objects[episode.support, :2] - stood) > SHOVED
+        return stacked(episode, state) and state.opening > 0.75 and not bool(shoved)
     on_plate = np.linalg.norm(centre[:2] - state.plate) < PLATE_RADIUS - 0.01
     resting = abs(centre[2] - REST_HEIGHT[shape]) < 0.015
     released = state.opening > 0.75
     return bool(on_plate and resting and released)
+
+
+def stack_height(shape: str, support: str) -> float:
+    """Return the height [m] of a shape's centre above that of the shape which bears it."""
+    return REST_HEIGHT[support] + REST_HEIGHT[shape]
+
+
+def stacked(episode: Episode, state: SceneState) -> bool:
+    """Tell whether the target of a stack stands on its support, held or not."""
+    support = support_of(episode.target)
+    offset = state.objects[episode.target] - state.objects[support]
+    height = stack_height(episode.target_shape, SHAPES[support])
+    above = np.linalg.norm(offset[:2]) < HALF_WIDTH[SHAPES[support]]
+    return bool(above and abs(offset[2] - height) < 0.01)

@@ -25,7 +25,7 @@ from vla_ros.types import ActionChunk, Array, JointState
 
 EPISODES_PER_SHARD = 50
 FIRST_SEED = 1_000_000  # evaluation uses seeds below this one
-MIX = {'reach': 0.15, 'push': 0.27, 'pick': 0.23, 'place': 0.35}
+MIX = {'reach': 0.10, 'push': 0.18, 'pick': 0.14, 'place': 0.23, 'stack': 0.35}
 REPLAN = 2  # steps between two recorded frames
 EXTRA_STEPS = 6  # recorded after success, so that the policy learns to stay
 DISTURBED = 0.15  # share of segments that run with a wrong target

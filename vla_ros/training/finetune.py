@@ -12,10 +12,11 @@ import time
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PI0ForConditionalGeneration
+from transformers import PI0ForConditionalGeneration, PreTrainedTokenizerFast
 
 from vla_ros.errors import ConfigError, PolicyError
 from vla_ros.policies.loading import checkpoint, load_pretrained
+from vla_ros.policies.tiny_pi0 import load_tokenizer
 from vla_ros.robot import RobotSpec
 from vla_ros.spec import PolicySpec
 from vla_ros.statistics import load_norm_stats, MeanStd
@@ -23,9 +24,8 @@ from vla_ros.training import model, policy
 from vla_ros.training.flow import FlowLoss
 from vla_ros.training.loop import on_device, Stage
 from vla_ros.training.samples import load_samples, Samples
+from vla_ros.training.start import STATISTICS
 from vla_ros.training.train import Advance
-
-STATISTICS = 'norm_stats.json'
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def finetune(
     samples = load_samples(
         data, spec, robot, lambda done, total: report(Advance('data set', done, total))
     )
-    words = tokens(samples.sentences)
+    tokenizer = load_tokenizer(folder)
+    words = tokens(samples.sentences, tokenizer)
     _claim(work, data, samples)
     tower = network.model.vlm.vision_tower
     network.requires_grad_(True)
@@ -101,7 +102,7 @@ def finetune(
             Advance('finetune', at.step, at.steps, f'flow {at.losses.get("flow", 0.0):.4f}')
         ),
     )
-    model.save_checkpoint(output, network.cpu())
+    model.save_checkpoint(output, network.cpu(), tokenizer)
     if output.resolve() != folder.resolve():
         shutil.copyfile(folder / STATISTICS, output / STATISTICS)
     facts = {
@@ -116,13 +117,13 @@ def finetune(
     return stage.done
 
 
-def tokens(sentences: tuple[str, ...]) -> Tensor:
+def tokens(sentences: tuple[str, ...], tokenizer: PreTrainedTokenizerFast) -> Tensor:
     """Return the token ids (M, MAX_WORDS) of sentences, padded.
 
     Raises:
         PolicyError: The model does not know a word, or a sentence is too long for it.
     """
-    tokenizer, known = model.build_tokenizer(), model.vocabulary()
+    known = tokenizer.get_vocab()
     ids = [tokenizer(f'<bos> {text}')['input_ids'] for text in sentences]
     for text, row in zip(sentences, ids):
         if known['<unk>'] in row:

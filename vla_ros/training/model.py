@@ -101,7 +101,9 @@ def build_model() -> PI0ForConditionalGeneration:
     return PI0ForConditionalGeneration(config)
 
 
-def save_checkpoint(folder: Path, model: PI0ForConditionalGeneration) -> None:
+def save_checkpoint(
+    folder: Path, model: PI0ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
+) -> None:
     """Write config, weights and tokenizer in transformers' own layout."""
     model.save_pretrained(folder, safe_serialization=True)
-    build_tokenizer().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -21,8 +21,7 @@ from torch import nn, Tensor
 from transformers import PreTrainedTokenizerFast
 
 from vla_ros.sim.experts import plan
-from vla_ros.sim.layout import SHAPES
-from vla_ros.sim.tasks import DIRECTIONS, Episode, phrase, SceneState
+from vla_ros.sim.tasks import DIRECTIONS, Episode, phrase, SceneState, targets
 from vla_ros.training.demos import DIRECTION_NAMES, Frames, IMAGE_SIZE, MIX, TASK_NAMES
 from vla_ros.training.flow import FlowLoss
 from vla_ros.training.model import HORIZON, MAX_WORDS
@@ -89,7 +88,10 @@ def _ask(frames: Frames, seed: int) -> Requests:
     rng = np.random.default_rng(seed)
     count, shape = len(frames), (REQUESTS, len(frames))
     task = rng.choice(len(TASK_NAMES), size=shape, p=[MIX[name] for name in TASK_NAMES])
-    target = rng.integers(len(SHAPES), size=shape)
+    target = np.empty(shape, dtype=np.int8)
+    for number, name in enumerate(TASK_NAMES):
+        here = task == number
+        target[here] = rng.choice(targets(name), size=here.sum())
     direction = rng.integers(len(DIRECTION_NAMES), size=shape)
     task[0], target[0], direction[0] = frames.task, frames.target, frames.direction
     actions = np.empty((*shape, HORIZON, 4), dtype=np.float32)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import json
 from pathlib import Path
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from vla_ros.sim.tabletop import Tabletop
 from vla_ros.training import demos, model, policy, vision
 from vla_ros.training.flow import FlowLoss
 from vla_ros.training.loop import on_device, Stage
+from vla_ros.training.start import begin_from, claim, statistics_of
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class Recipe:
     policy_samples: int = 3  # noise draws for each encoded prefix
     policy_rate: float = 1.2e-3
     seed: int = 0
+
+
+# From a checkpoint: at a third of the rate, since it is to keep what it knows.
+WARM = Recipe(shards=24, policy_steps=1400, policy_rate=4e-4)
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,12 @@ def train(
     workers: int,
     device: str,
     report: Callable[[Advance], None],
+    begin: Path | None = None,
 ) -> bool:
     """Go on with training for a while.
+
+    From a checkpoint the vision tower and the statistics stay those of the checkpoint: what its
+    policy sees and says keeps its meaning, and there is no vision stage.
 
     Args:
         recipe: What to train.
@@ -63,11 +73,18 @@ def train(
         workers: Processes that record demonstrations.
         device: Where the networks train, such as 'cpu' or 'cuda'.
         report: Called as things advance.
+        begin: The checkpoint folder where training begins; None: from nothing.
 
     Returns:
         Whether everything is finished.
+
+    Raises:
+        CheckpointError: `begin` is no checkpoint of the tiny model.
+        ConfigError: `work` holds training that began elsewhere.
     """
     deadline = time.monotonic() + seconds
+    work.mkdir(parents=True, exist_ok=True)
+    claim(work, begin)
     torch.manual_seed(recipe.seed)
     start = time.monotonic()
     for done, total in demos.record(work / 'demos', recipe.shards, workers):
@@ -76,36 +93,42 @@ def train(
             return False
     _log(work, 'demonstrations', time.monotonic() - start)
     frames = demos.load_shards(work / 'demos')
-    network = model.build_model().to(device)
-    reader = vision.PatchReader(network.model.vlm.vision_tower, model.WIDTH)
-    seeing = Stage('vision', reader, work, recipe.vision_steps, recipe.vision_rate)
-    if not seeing.done:
-        _learn_to_see(recipe, frames, seeing, deadline, device, report)
+    if begin is None:
+        network = model.build_model().to(device)
+        reader = vision.PatchReader(network.model.vlm.vision_tower, model.WIDTH)
+        seeing = Stage('vision', reader, work, recipe.vision_steps, recipe.vision_rate)
         if not seeing.done:
-            return False
-    reader.requires_grad_(False)
-    features = policy.encode(reader.tower, frames.images, work / f'features_{seeing.step}.npy')
+            _learn_to_see(recipe, frames, seeing, deadline, device, report)
+            if not seeing.done:
+                return False
+        origin: dict[str, Any] = {
+            'vision': {'steps': seeing.step, 'seconds': seeing.seconds, **seeing.losses}
+        }
+    else:
+        network = begin_from(begin).to(device)
+        origin = {'begun_from': str(begin)}
+    tower = network.model.vlm.vision_tower.requires_grad_(False)
+    features = policy.encode(tower, frames.images, work / 'features.npy')
     asked = policy.requests(frames, workers, work / 'requests.npz')
-    stats = policy.statistics(frames, asked)
+    stats = policy.statistics(frames, asked) if begin is None else statistics_of(begin)
+    tokenizer = model.build_tokenizer()
     acting = Stage('policy', network, work, recipe.policy_steps, recipe.policy_rate)
     flow = FlowLoss(network, recipe.policy_samples)
     fast = torch.compile(flow)
     torch.manual_seed(recipe.seed + acting.step)  # a resumed run draws other noise
     rng = np.random.default_rng([recipe.seed, acting.step])
     acting.run(
-        policy.batches(
-            frames, asked, features, model.build_tokenizer(), stats, recipe.policy_batch, rng
-        ),
+        policy.batches(frames, asked, features, tokenizer, stats, recipe.policy_batch, rng),
         lambda batch: policy.flow_loss(fast, flow, on_device(batch, device)),
         deadline,
         _reporter('policy', report),
     )
-    model.save_checkpoint(output, network.cpu())
+    model.save_checkpoint(output, network.cpu(), tokenizer)
     policy.save_statistics(output, stats)
     facts = {
         'frames': len(frames),
         'episodes': recipe.shards * demos.EPISODES_PER_SHARD,
-        'vision': {'steps': seeing.step, 'seconds': seeing.seconds, **seeing.losses},
+        **origin,
         'policy': {'steps': acting.step, 'seconds': acting.seconds, **acting.losses},
         'torch': torch.__version__,
         'device': device,
