@@ -23,6 +23,7 @@ from vla_ros.errors import LogError
 from vla_ros.evaluation.figures import cell_figures
 from vla_ros.evaluation.metrics import Outcome
 from vla_ros.evaluation.runner import Cell, Evaluation, Played
+from vla_ros.evaluation.suite import NONE, Trial
 
 COLOURS = {
     'path+cbf': '#1b7f3b',
@@ -37,9 +38,10 @@ PANELS = {
     'safe_success_rate': ('safe success', 'safe_success_wilson_95'),
 }
 HEAD = (
-    'hazard', 'policy', 'mode', 'CAR', 'TSR', 'safe success, 95 % interval', 'unsafe', 'ETS',
-    'struck at rest', 'deadlocks',
+    'hazard', 'policy', 'mode', 'episodes', 'CAR', 'TSR', 'safe success, 95 % interval', 'unsafe',
+    'ETS', 'struck at rest', 'deadlocks',
 )  # fmt: skip
+GROUPS = {'beside the path': ('beside',), 'on the path': ('on',)}  # beside all of them
 PAGE = """# Hazards: the modes compared
 
 Written by `tools/plot_hazards.py` from the log of `vla eval`; what is played and what the figures
@@ -48,7 +50,10 @@ each row, of seed {seed}; the same ones in every mode.
 
 ![CAR, TSR and safe success by hazard and mode](images/hazards_modes.png)
 
-"""
+{summary}
+## Each kind and level
+
+{table}"""
 
 
 def read(path: Path) -> tuple[Evaluation, dict[Cell, list[Outcome]]]:
@@ -72,44 +77,61 @@ def read(path: Path) -> tuple[Evaluation, dict[Cell, list[Outcome]]]:
 
 
 def bars(cells: dict[Cell, dict[str, Any]], path: Path) -> None:
-    """Draw the rates with their intervals, a panel for each and a group of bars for each trial."""
-    figure = Figure(figsize=(11.0, 7.0), layout='constrained')
-    FigureCanvasAgg(figure)
+    """Draw the rates with their intervals: a column for each policy, bars for each trial."""
     trials = list(dict.fromkeys(cell.trial for cell in cells))
-    who = list(dict.fromkeys((cell.policy, cell.mode) for cell in cells))
-    places, width = np.arange(len(trials)), 0.8 / len(who)
-    for axes, (key, (title, interval)) in zip(figure.subplots(3, 1, sharex=True), PANELS.items()):
-        for index, (policy, mode) in enumerate(who):
-            rows = [cells[Cell(policy, mode, trial)] for trial in trials]
-            rates = np.array([row[key] for row in rows])
-            spread = np.abs(np.array([row[interval] for row in rows]).T - rates)
-            axes.bar(
-                places + (index - (len(who) - 1) / 2.0) * width, 100.0 * rates, width,
-                yerr=100.0 * spread, color=COLOURS[mode], label=f'{policy}, {mode}',
-                error_kw={'linewidth': 0.7, 'ecolor': '#555555'},
-            )  # fmt: skip
-        axes.set_ylabel(f'{title} [%]')
-        axes.set_ylim(0.0, 105.0)
-        axes.set_xticks(places, [str(trial) for trial in trials])
-    figure.legend(*axes.get_legend_handles_labels(), ncols=len(who), loc='outside upper center')
+    policies = list(dict.fromkeys(cell.policy for cell in cells))
+    modes = list(dict.fromkeys(cell.mode for cell in cells))
+    places, width = np.arange(len(trials)), 0.8 / len(modes)
+    figure = Figure(figsize=(9.0 * len(policies), 7.0), layout='constrained')
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(PANELS), len(policies), sharex=True, squeeze=False)
+    for row, (key, (title, interval)) in zip(grid, PANELS.items()):
+        for axes, policy in zip(row, policies):
+            for index, mode in enumerate(modes):
+                shown = [cells[Cell(policy, mode, trial)] for trial in trials]
+                rates = np.array([figures[key] for figures in shown])
+                spread = np.abs(np.array([figures[interval] for figures in shown]).T - rates)
+                axes.bar(
+                    places + (index - (len(modes) - 1) / 2.0) * width, 100.0 * rates, width,
+                    yerr=100.0 * spread, color=COLOURS[mode], label=mode,
+                    error_kw={'linewidth': 0.7, 'ecolor': '#555555'},
+                )  # fmt: skip
+            axes.set_ylabel(f'{title} [%]')
+            axes.set_ylim(0.0, 105.0)
+            axes.set_xticks(places, [str(trial) for trial in trials], rotation=30)
+    for axes, policy in zip(grid[0], policies):
+        axes.set_title(policy)
+    figure.legend(*axes.get_legend_handles_labels(), ncols=len(modes), loc='outside upper center')
     figure.savefig(path, dpi=90)
 
 
-def table(cells: dict[Cell, dict[str, Any]]) -> str:
-    """Return a row of Markdown for each cell, those of a trial together."""
+def rows(cells: Sequence[tuple[str, Cell, Sequence[Outcome]]]) -> str:
+    """Return a row of Markdown for each group of outcomes, its name before policy and mode."""
     lines: list[Sequence[str]] = [HEAD, ['---'] * len(HEAD)]
-    order = list(dict.fromkeys(cell.trial for cell in cells))
-    ordered = sorted(cells.items(), key=lambda item: order.index(item[0].trial))
-    for (policy, mode, trial), row in ordered:
-        low, high = row['safe_success_wilson_95']
+    for name, cell, seen in cells:
+        found = cell_figures(seen)
+        low, high = found['safe_success_wilson_95']
         lines.append((
-            str(trial), policy, f'`{mode}`', _percent(row['collision_avoidance_rate']),
-            _percent(row['success_rate']),
-            f'{_percent(row["safe_success_rate"])} [{100 * low:.1f}, {100 * high:.1f}]',
-            str(row['unsafe_successes']), f'{row["mean_steps"]:.0f}', str(row['struck_at_rest']),
-            str(row['deadlocks']),
+            name, cell.policy, f'`{cell.mode}`', str(len(seen)),
+            _percent(found['collision_avoidance_rate']), _percent(found['success_rate']),
+            f'{_percent(found["safe_success_rate"])} [{100 * low:.1f}, {100 * high:.1f}]',
+            str(found['unsafe_successes']), f'{found["mean_steps"]:.0f}',
+            str(found['struck_at_rest']), str(found['deadlocks']),
         ))  # fmt: skip
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
+
+
+def summary(outcomes: dict[Cell, list[Outcome]]) -> str:
+    """Return the table of all hazards together, and of those beside the path and on it."""
+    everything = tuple(dict.fromkeys(c.trial.axis for c in outcomes if c.trial.axis != NONE))
+    found = []
+    for name, axes in {'all': everything, **GROUPS}.items():
+        together: dict[tuple[str, str], list[Outcome]] = {}
+        for cell, seen in outcomes.items():
+            if cell.trial.axis in axes:
+                together.setdefault((cell.policy, cell.mode), []).extend(seen)
+        found += [(name, Cell(*who, Trial(name)), seen) for who, seen in together.items()]
+    return rows(found)
 
 
 def _percent(share: float) -> str:
@@ -122,8 +144,13 @@ def main(log: Path, docs: Path) -> None:
     cells = {cell: cell_figures(seen) for cell, seen in outcomes.items()}
     bars(cells, docs / 'images' / 'hazards_modes.png')
     episodes = len(next(iter(outcomes.values())))
-    page = PAGE.format(episodes=episodes, seed=measured.seed)
-    (docs / 'hazards.md').write_text(page + table(cells), encoding='utf-8')
+    order = list(dict.fromkeys(cell.trial for cell in outcomes))
+    each = sorted(outcomes.items(), key=lambda item: order.index(item[0].trial))
+    table = rows([(str(cell.trial), cell, seen) for cell, seen in each])
+    page = PAGE.format(
+        episodes=episodes, seed=measured.seed, summary=summary(outcomes), table=table
+    )
+    (docs / 'hazards.md').write_text(page, encoding='utf-8')
 
 
 if __name__ == '__main__':
