@@ -16,7 +16,7 @@ from vla_ros import config, paths
 from vla_ros.kinematics import Kinematics
 from vla_ros.policies.base import chunk_seed
 from vla_ros.spec import PolicySpec
-from vla_ros.training.model import build_model, HORIZON, save_checkpoint
+from vla_ros.training.model import build_model, build_tokenizer, HORIZON, save_checkpoint
 from vla_ros.types import Frame, JointState, Observation
 
 SPEC = config.load(paths.find('policies', 'tiny_pi0'), PolicySpec)
@@ -33,7 +33,7 @@ def write(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = torch.random.get_rng_state()
     torch.manual_seed(0)
-    save_checkpoint(folder, build_model())
+    save_checkpoint(folder, build_model(), build_tokenizer())
     torch.random.set_rng_state(state)
     (folder / 'norm_stats.json').write_text(json.dumps({'norm_stats': STATS}), encoding='utf-8')
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 import numpy as np
 import pinocchio as pin
@@ -26,6 +26,7 @@ metres = st.floats(0.01, 3.0)
     fast=metres, stop=st.floats(0.01, 1.0), person=st.floats(0.0, 2.0),
     reaction=st.floats(0.0, 0.5), intrusion=st.floats(0.0, 0.5), apart=st.floats(0.0, 5.0),
 )  # fmt: skip
+@example(fast=1.0, stop=0.25, person=0.0, reaction=0.0, intrusion=0.0, apart=5e-324)
 def test_the_allowed_share_is_where_the_protective_distance_is_the_distance(
     fast, stop, person, reaction, intrusion, apart
 ):

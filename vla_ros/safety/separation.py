@@ -70,4 +70,7 @@ def allowed_share(fast, stop, person, reaction, intrusion, apart):
         return 0.0
     linear, square = person * stop + fast * reaction, 0.5 * fast * stop
     slope = linear + math.sqrt(linear * linear + 4.0 * square * room)
-    return 2.0 * room / slope if slope > 0.0 else math.inf
+    if slope > 0.0:
+        return 2.0 * room / slope
+    # Nothing that moves, or so little room that its square root is lost.
+    return math.inf if linear == 0.0 and square == 0.0 else 0.0
