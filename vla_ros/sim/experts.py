@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_ros.sim.layout import HALF_WIDTH, REST_HEIGHT, SHAPES
-from vla_ros.sim.tasks import Episode, SceneState, stack_height, stacked, support_of
+from vla_ros.sim.tasks import Episode, SceneState, stack_height, support_of
 from vla_ros.types import Array
 
 STEP = 0.1  # [s] spacing of the planned points
@@ -25,6 +25,7 @@ GRIP_RATE = 1.5  # [1/s] of the opening fraction; slower than the gripper, so th
 STANDOFF = 0.070  # [m] from the object's centre to where a push begins
 CONTACT = 0.042  # [m] from the object's centre to the tool while it pushes
 BORNE = 0.03  # [m] beside another object's centre at most, and above it at least: it bears
+STANDING = 0.004  # [m] above where it rests, at most: let it go
 CARRY_SPEED = 0.15  # [m/s] of the tool with what is to be stacked
 
 
@@ -121,25 +122,22 @@ def push(episode: Episode, state: SceneState) -> Step:
 
 
 def stack(episode: Episode, state: SceneState) -> Step:
-    """Bring the target above its support, lower it, let go and retreat."""
+    """Bring the target above its support, lower it until it stands, let go and retreat."""
     tool, centre = state.tool, state.objects[episode.target]
     support = support_of(episode.target)
     bearing = state.objects[support]
-    if stacked(episode, state) and not (_holding(episode, state) and _askew(centre, bearing)):
-        if state.opening < 0.8:
-            return Step(tool.copy(), 1.0)
-        return Step(np.array([*tool[:2], LIFTED]), 1.0, 0.6 * SPEED)
+    rest = bearing[2] + stack_height(episode.target_shape, SHAPES[support])
+    aside, lift = float(np.linalg.norm(centre[:2] - bearing[:2])), float(centre[2] - rest)
     if _holding(episode, state):
-        inside = tool - centre  # where the hand holds it
-        height = bearing[2] + stack_height(episode.target_shape, SHAPES[support]) + 0.004
-        point = bearing[:2] + inside[:2]
-        return Step(_funnel(tool, point, height + inside[2]), 0.0, CARRY_SPEED)
-    return pick(episode, state)
-
-
-def _askew(centre: Array, bearing: Array) -> bool:
-    """Tell whether a thing is so far beside what is to bear it that it had better be moved."""
-    return float(np.linalg.norm(centre[:2] - bearing[:2])) > 0.01
+        if not (aside < 0.01 and -0.01 < lift < STANDING):
+            inside = tool - centre  # where the hand holds it
+            goal = _funnel(tool, bearing[:2] + inside[:2], rest + 0.001 + inside[2])
+            return Step(goal, 0.0, CARRY_SPEED)
+    elif aside > HALF_WIDTH[SHAPES[support]] or abs(lift) > 0.02:
+        return pick(episode, state)
+    if state.opening < 0.95:  # fingers that rise while they open take it along
+        return Step(tool.copy(), 1.0)
+    return Step(np.array([*tool[:2], LIFTED]), 1.0, 0.6 * SPEED)
 
 
 EXPERTS = {'reach': reach, 'push': push, 'pick': pick, 'place': place, 'stack': stack}
