@@ -27,6 +27,7 @@ metres = st.floats(0.01, 3.0)
     reaction=st.floats(0.0, 0.5), intrusion=st.floats(0.0, 0.5), apart=st.floats(0.0, 5.0),
 )  # fmt: skip
 @example(fast=1.0, stop=0.25, person=0.0, reaction=0.0, intrusion=0.0, apart=5e-324)
+@example(fast=1.0, stop=0.25, person=0.0, reaction=5e-324, intrusion=0.0, apart=5e-324)
 def test_the_allowed_share_is_where_the_protective_distance_is_the_distance(
     fast, stop, person, reaction, intrusion, apart
 ):

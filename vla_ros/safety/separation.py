@@ -17,6 +17,7 @@ import math
 from vla_ros.safety.compiled import compiled
 
 NOBODY = math.inf  # [m] distance to a person where there is none
+LEAST_ROOM = 1e-13  # [m] beyond what an arm at rest needs; with less, products are lost to zero
 
 
 @compiled
@@ -66,11 +67,8 @@ def allowed_share(fast, stop, person, reaction, intrusion, apart):
     Speed and stopping time both fall with s: v_h (T_r + s T_s) + s v_r T_r + s^2 v_r T_s / 2 + C.
     """
     room = apart - intrusion - person * reaction
-    if room <= 0.0:
+    if room < LEAST_ROOM:
         return 0.0
     linear, square = person * stop + fast * reaction, 0.5 * fast * stop
     slope = linear + math.sqrt(linear * linear + 4.0 * square * room)
-    if slope > 0.0:
-        return 2.0 * room / slope
-    # Nothing that moves, or so little room that its square root is lost.
-    return math.inf if linear == 0.0 and square == 0.0 else 0.0
+    return 2.0 * room / slope if slope > 0.0 else math.inf
