@@ -41,12 +41,12 @@ HEAD = (
     'hazard', 'policy', 'mode', 'episodes', 'CAR', 'TSR', 'safe success, 95 % interval', 'unsafe',
     'ETS', 'struck at rest', 'deadlocks',
 )  # fmt: skip
-GROUPS = {'beside the path': ('beside',), 'on the path': ('on',)}  # beside all of them
+GROUPS = {'beside the path': ('beside',), 'on the path': ('on',)}  # summed up after all hazards
 PAGE = """# Hazards: the modes compared
 
 Written by `tools/plot_hazards.py` from the log of `vla eval`; what is played and what the figures
-mean stands in [evaluation](evaluation.md#hazards-is-the-task-kept-alive). {episodes} episodes in
-each row, of seed {seed}; the same ones in every mode.
+mean stands in [evaluation](evaluation.md#hazards-is-the-task-kept-alive). {episodes} episodes of
+each kind and level, of seed {seed}; the same ones in every mode.
 
 ![CAR, TSR and safe success by hazard and mode](images/hazards_modes.png)
 

@@ -90,3 +90,19 @@ def test_train_refuses_what_is_no_data_set(tmp_path):
     answer = run('train', '--data', tmp_path / 'none', '--work', tmp_path / 'work')
     assert answer.exit_code == 1
     assert 'is no LeRobot data set' in ' '.join(answer.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ('args', 'said'),
+    [
+        (('--from', 'none'), 'none'),
+        (('--from', 'none', '--data', 'none'), '--from and --data exclude each other'),
+        (('--steps', 5), '--steps goes with --from or --data'),
+    ],
+)
+def test_train_refuses_a_wrong_beginning_at_once(tmp_path, monkeypatch, args, said):
+    monkeypatch.chdir(tmp_path)
+    answer = run('train', *args, '--work', 'work')
+    assert answer.exit_code != 0
+    assert said in ' '.join(answer.stderr.split())
+    assert not list(tmp_path.iterdir())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import recorded
 import torch
 
 from vla_ros.sim.experts import plan
-from vla_ros.sim.layout import COLOURS, REST_HEIGHT
 from vla_ros.sim.tasks import DIRECTIONS, Episode, NOUNS, sample_episode, SceneState, TASKS
 from vla_ros.statistics import load_norm_stats
 from vla_ros.training import policy
@@ -20,28 +20,7 @@ COUNT = 12
 @pytest.fixture(scope='module')
 def frames() -> Frames:
     """Return frames without pictures, of episodes of every task."""
-    episodes = [sample_episode(TASK_NAMES[n % len(TASK_NAMES)], n) for n in range(COUNT)]
-    rng = np.random.default_rng(0)
-    words = {v: k for k, v in DIRECTIONS.items()}
-
-    def small(values) -> np.ndarray:
-        return np.array(list(values), dtype=np.int8)
-
-    return Frames(
-        images=np.empty((0,), np.uint8),
-        tool=rng.uniform((0.4, -0.2, 0.1), (0.6, 0.2, 0.3), (COUNT, 3)),
-        opening=rng.random(COUNT),
-        objects=np.array([
-            [[*o.position, REST_HEIGHT[o.shape]] for o in e.layout.objects] for e in episodes
-        ]),
-        plate=np.array([e.layout.plate for e in episodes]),
-        colours=small([COLOURS.index(o.colour) for o in e.layout.objects] for e in episodes),
-        task=small(TASK_NAMES.index(e.task) for e in episodes),
-        target=small(e.target for e in episodes),
-        direction=small(
-            DIRECTION_NAMES.index(words.get(e.direction, 'left')) for e in episodes
-        ),
-    )  # fmt: skip
+    return recorded.frames(COUNT, np.empty((0,), np.uint8))
 
 
 @pytest.fixture(scope='module')
@@ -84,24 +63,14 @@ def test_every_answer_is_the_experts_plan_relative_to_the_tool(frames, asked):
 
 
 def test_requests_are_asked_once_and_again_when_frames_are_added(frames, tmp_path, monkeypatch):
-    asks = []
+    asks, ask = [], policy._ask
 
-    class Here:
-        def __init__(self, *args, **kwargs):
-            pass
+    def counted(part, seed):
+        asks.append(len(part))
+        return ask(part, seed)
 
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            return None
-
-        def map(self, function, parts, seeds):
-            for part, seed in zip(parts, seeds):
-                asks.append(len(part))
-                yield function(part, seed)
-
-    monkeypatch.setattr(policy, 'ProcessPoolExecutor', Here)
+    monkeypatch.setattr(policy, '_ask', counted)
+    monkeypatch.setattr(policy, 'ProcessPoolExecutor', recorded.Here)
     pictures = np.zeros((COUNT, 1), np.uint8)
     whole = Frames(pictures, *(getattr(frames, f) for f in list(vars(frames))[1:]))
     path = tmp_path / 'requests.npz'

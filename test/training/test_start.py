@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import recorded
 import torch
 
 from vla_ros.errors import CheckpointError, ConfigError
-from vla_ros.sim.layout import COLOURS, REST_HEIGHT
-from vla_ros.sim.tasks import sample_episode
 from vla_ros.training import demos, model, policy, train
 from vla_ros.training.flow import FlowLoss
-from vla_ros.training.start import begin_from, claim, STATISTICS, statistics_of
+from vla_ros.training.start import begin_from, claim, statistics_of
 
 SENTENCE = 'put the red cube on the plate'
 COUNT = 6
@@ -86,52 +85,15 @@ def test_a_work_folder_belongs_to_one_beginning(tmp_path, checkpoint):
         claim(tmp_path, None)
 
 
-class Here:
-    """Runs the jobs of a pool in this process."""
-
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        return None
-
-    map = staticmethod(map)
-
-
-def recorded() -> demos.Frames:
-    """Return frames of several tasks with random pictures."""
-    episodes = [sample_episode(demos.TASK_NAMES[n % 5], n) for n in range(COUNT)]
-    rng = np.random.default_rng(0)
-
-    def small(values) -> np.ndarray:
-        return np.array(list(values), dtype=np.int8)
-
-    size = demos.IMAGE_SIZE
-    return demos.Frames(
-        images=rng.integers(0, 255, (COUNT, 2, size, size, 3), dtype=np.uint8),
-        tool=rng.uniform((0.4, -0.2, 0.1), (0.6, 0.2, 0.3), (COUNT, 3)),
-        opening=rng.random(COUNT),
-        objects=np.array([
-            [[*o.position, REST_HEIGHT[o.shape]] for o in e.layout.objects] for e in episodes
-        ]),
-        plate=np.array([e.layout.plate for e in episodes]),
-        colours=small([COLOURS.index(o.colour) for o in e.layout.objects] for e in episodes),
-        task=small(demos.TASK_NAMES.index(e.task) for e in episodes),
-        target=small(e.target for e in episodes),
-        direction=small([0] * COUNT),
-    )  # fmt: skip
-
-
 def test_only_the_policy_learns_and_a_run_is_taken_up_again(checkpoint, tmp_path, monkeypatch):
     from safetensors.torch import load_file
 
-    frames = recorded()
+    size, rng = demos.IMAGE_SIZE, np.random.default_rng(0)
+    images = rng.integers(0, 255, (COUNT, 2, size, size, 3), dtype=np.uint8)
+    frames = recorded.frames(COUNT, images)
     monkeypatch.setattr(demos, 'record', lambda folder, shards, workers: iter([(1, 1)]))
     monkeypatch.setattr(demos, 'load_shards', lambda folder: frames)
-    monkeypatch.setattr(policy, 'ProcessPoolExecutor', Here)
+    monkeypatch.setattr(policy, 'ProcessPoolExecutor', recorded.Here)
     monkeypatch.setattr(train.torch, 'compile', lambda network: network)
     recipe = replace(train.WARM, policy_steps=3, policy_batch=4, policy_samples=1)
     work, output = tmp_path / 'work', tmp_path / 'out'
@@ -156,4 +118,4 @@ def test_only_the_policy_learns_and_a_run_is_taken_up_again(checkpoint, tmp_path
     assert statistics_of(output) == statistics_of(checkpoint)
     facts = json.loads((output / 'training.json').read_text(encoding='utf-8'))
     assert facts['begun_from'] == str(checkpoint) and facts['policy']['steps'] == 3
-    assert (output / STATISTICS).exists() and begin_from(output)
+    assert (output / policy.STATISTICS).exists() and begin_from(output)

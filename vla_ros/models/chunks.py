@@ -140,13 +140,16 @@ class CapturedResize:
     def __call__(self, pictures: Tensor) -> Tensor:
         """Return pixels (cameras, 3, H, H), which the next graph that runs may overwrite."""
         if pictures.shape not in self._graphs:
-            kept = pictures.clone()
-            replay, pixels = self._recorder(lambda: self._resize(kept).to(self._dtype))
-            self._graphs[pictures.shape] = kept, replay, pixels
+            self._graphs[pictures.shape] = self._captured(pictures)
         own, replay, pixels = self._graphs[pictures.shape]
         own.copy_(pictures)
         replay()
         return pixels
+
+    def _captured(self, pictures: Tensor) -> tuple[Tensor, Callable[[], object], Tensor]:
+        """Return bytes that stay, what makes pixels of them again, and these."""
+        own = pictures.clone()
+        return own, *self._recorder(lambda: self._resize(own).to(self._dtype))
 
 
 class CapturedAnswers:

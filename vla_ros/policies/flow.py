@@ -175,8 +175,8 @@ class FlowPolicy(ABC):
     def _pixels(self, pictures: Sequence[Image]) -> Tensor:
         """Return pictures as `Inputs` has them: as they are where a graph resizes them."""
         assert self._letterbox is not None
-        resizes = isinstance(self.chunks, CapturedChunks) and self.chunks.resize is not None
-        if resizes and len({picture.shape for picture in pictures}) == 1:
+        alike = len({picture.shape for picture in pictures}) == 1
+        if isinstance(self.chunks, CapturedChunks) and alike:
             return torch.from_numpy(np.stack(pictures))
         return torch.from_numpy(self._letterbox(pictures))
 

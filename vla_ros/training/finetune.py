@@ -24,7 +24,6 @@ from vla_ros.training import model, policy
 from vla_ros.training.flow import FlowLoss
 from vla_ros.training.loop import on_device, Stage
 from vla_ros.training.samples import load_samples, Samples
-from vla_ros.training.start import STATISTICS
 from vla_ros.training.train import Advance
 
 
@@ -78,7 +77,7 @@ def finetune(
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(tuning.seed)
     folder = checkpoint(spec)
-    stats = load_norm_stats(folder / STATISTICS)
+    stats = load_norm_stats(folder / policy.STATISTICS)
     network = load_pretrained(PI0ForConditionalGeneration, folder).to(device)
     samples = load_samples(
         data, spec, robot, lambda done, total: report(Advance('data set', done, total))
@@ -104,7 +103,7 @@ def finetune(
     )
     model.save_checkpoint(output, network.cpu(), tokenizer)
     if output.resolve() != folder.resolve():
-        shutil.copyfile(folder / STATISTICS, output / STATISTICS)
+        shutil.copyfile(folder / policy.STATISTICS, output / policy.STATISTICS)
     facts = {
         'begun_from': str(spec.checkpoint),
         'frames': len(samples),

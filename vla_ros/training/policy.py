@@ -27,6 +27,7 @@ from vla_ros.training.flow import FlowLoss
 from vla_ros.training.model import HORIZON, MAX_WORDS
 from vla_ros.training.vision import augment
 
+STATISTICS = 'norm_stats.json'
 OWN_REQUEST = 0.6  # share of frames that keep the request they were recorded under
 STATE_NOISE = np.array([0.002, 0.002, 0.002, 0.01])  # [m, m, m, 1]
 REQUESTS = 4  # for each frame: its own and others
@@ -198,4 +199,4 @@ def flow_loss(network: nn.Module, flow: FlowLoss, batch: dict[str, Tensor]) -> d
 def save_statistics(folder: Path, stats: dict[str, dict[str, list]]) -> None:
     """Write norm_stats.json beside the weights."""
     text = json.dumps({'norm_stats': stats}, indent=1)
-    (folder / 'norm_stats.json').write_text(text + '\n', encoding='utf-8')
+    (folder / STATISTICS).write_text(text + '\n', encoding='utf-8')

@@ -15,8 +15,7 @@ from vla_ros.policies.loading import load_pretrained
 from vla_ros.policies.tiny_pi0 import load_tokenizer
 from vla_ros.statistics import load_norm_stats
 from vla_ros.training.model import build_model, vocabulary
-
-STATISTICS = 'norm_stats.json'
+from vla_ros.training.policy import STATISTICS
 
 
 def begin_from(folder: Path) -> PI0ForConditionalGeneration:

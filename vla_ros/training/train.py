@@ -83,9 +83,13 @@ def train(
         ConfigError: `work` holds training that began elsewhere.
     """
     deadline = time.monotonic() + seconds
+    torch.manual_seed(recipe.seed)
+    # What is wrong with a checkpoint is said before minutes are spent on demonstrations.
+    network = model.build_model() if begin is None else begin_from(begin)
+    known = None if begin is None else statistics_of(begin)
+    network.to(device)
     work.mkdir(parents=True, exist_ok=True)
     claim(work, begin)
-    torch.manual_seed(recipe.seed)
     start = time.monotonic()
     for done, total in demos.record(work / 'demos', recipe.shards, workers):
         report(Advance('demonstrations', done, total))
@@ -93,24 +97,19 @@ def train(
             return False
     _log(work, 'demonstrations', time.monotonic() - start)
     frames = demos.load_shards(work / 'demos')
+    origin: dict[str, Any] = {'begun_from': str(begin)}
     if begin is None:
-        network = model.build_model().to(device)
         reader = vision.PatchReader(network.model.vlm.vision_tower, model.WIDTH)
         seeing = Stage('vision', reader, work, recipe.vision_steps, recipe.vision_rate)
         if not seeing.done:
             _learn_to_see(recipe, frames, seeing, deadline, device, report)
             if not seeing.done:
                 return False
-        origin: dict[str, Any] = {
-            'vision': {'steps': seeing.step, 'seconds': seeing.seconds, **seeing.losses}
-        }
-    else:
-        network = begin_from(begin).to(device)
-        origin = {'begun_from': str(begin)}
+        origin = {'vision': {'steps': seeing.step, 'seconds': seeing.seconds, **seeing.losses}}
     tower = network.model.vlm.vision_tower.requires_grad_(False)
     features = policy.encode(tower, frames.images, work / 'features.npy')
     asked = policy.requests(frames, workers, work / 'requests.npz')
-    stats = policy.statistics(frames, asked) if begin is None else statistics_of(begin)
+    stats = known or policy.statistics(frames, asked)
     tokenizer = model.build_tokenizer()
     acting = Stage('policy', network, work, recipe.policy_steps, recipe.policy_rate)
     flow = FlowLoss(network, recipe.policy_samples)
