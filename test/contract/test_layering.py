@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 import subprocess
@@ -212,6 +213,13 @@ def test_replay_runs_the_cores_of_the_nodes_without_ros():
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.split() == ['False']
+
+
+def test_no_two_helpers_of_tests_share_a_name():
+    """They are imported by their bare names, and one process runs tests of many folders."""
+    shared = [p for p in (ROOT / 'test').rglob('*.py') if not p.name.startswith('test_')]
+    names = Counter(p.name for p in shared if p.name != 'conftest.py')
+    assert {name for name, count in names.items() if count > 1} == set()
 
 
 def test_the_reader_sees_nested_and_top_imports(tmp_path):

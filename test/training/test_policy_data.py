@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import feed
 import numpy as np
 import pytest
-import recorded
 import torch
 
 from vla_ros.sim.experts import plan
@@ -20,7 +20,7 @@ COUNT = 12
 @pytest.fixture(scope='module')
 def frames() -> Frames:
     """Return frames without pictures, of episodes of every task."""
-    return recorded.frames(COUNT, np.empty((0,), np.uint8))
+    return feed.frames(COUNT, np.empty((0,), np.uint8))
 
 
 @pytest.fixture(scope='module')
@@ -70,7 +70,7 @@ def test_requests_are_asked_once_and_again_when_frames_are_added(frames, tmp_pat
         return ask(part, seed)
 
     monkeypatch.setattr(policy, '_ask', counted)
-    monkeypatch.setattr(policy, 'ProcessPoolExecutor', recorded.Here)
+    monkeypatch.setattr(policy, 'ProcessPoolExecutor', feed.Here)
     pictures = np.zeros((COUNT, 1), np.uint8)
     whole = Frames(pictures, *(getattr(frames, f) for f in list(vars(frames))[1:]))
     path = tmp_path / 'requests.npz'

@@ -6,9 +6,9 @@ from dataclasses import replace
 import json
 from pathlib import Path
 
+import feed
 import numpy as np
 import pytest
-import recorded
 import torch
 
 from vla_ros.errors import CheckpointError, ConfigError
@@ -90,10 +90,10 @@ def test_only_the_policy_learns_and_a_run_is_taken_up_again(checkpoint, tmp_path
 
     size, rng = demos.IMAGE_SIZE, np.random.default_rng(0)
     images = rng.integers(0, 255, (COUNT, 2, size, size, 3), dtype=np.uint8)
-    frames = recorded.frames(COUNT, images)
+    frames = feed.frames(COUNT, images)
     monkeypatch.setattr(demos, 'record', lambda folder, shards, workers: iter([(1, 1)]))
     monkeypatch.setattr(demos, 'load_shards', lambda folder: frames)
-    monkeypatch.setattr(policy, 'ProcessPoolExecutor', recorded.Here)
+    monkeypatch.setattr(policy, 'ProcessPoolExecutor', feed.Here)
     monkeypatch.setattr(train.torch, 'compile', lambda network: network)
     recipe = replace(train.WARM, policy_steps=3, policy_batch=4, policy_samples=1)
     work, output = tmp_path / 'work', tmp_path / 'out'
