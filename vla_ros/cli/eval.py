@@ -18,7 +18,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command()
 @click.option('--episodes', type=click.IntRange(min=1), default=200, help='In each cell.')
-@click.option('--seed', type=click.IntRange(min=0), default=0, help='Which episodes.')
+@click.option(
+    '--seed',
+    type=click.IntRange(0, 9_999),  # later ones are for demonstrations
+    default=0,
+    help='Which episodes.',
+)
 @launch_options('suite', 'policy', 'safety', 'robot')
 @click.option('--against', metavar='POLICY', help='Play the same episodes by a second policy.')
 @click.option(

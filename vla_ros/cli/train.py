@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 import time
 
@@ -31,6 +32,9 @@ from vla_ros.cli.output import Output
 @click.option('--steps', type=click.IntRange(min=1), default=None,
               help='Optimiser steps of --from or --data, over all slices.  [default: 1400, 600]',
               )  # fmt: skip
+@click.option('--hazards', type=click.IntRange(min=1), default=None, metavar='N',
+              help='With --from: learn from N episodes of each hazard too, met behind the filter.',
+              )  # fmt: skip
 @click.option('--device', default='cpu', help="Where the networks train: 'cpu' or 'cuda'.")
 @json_option
 def verb(
@@ -41,19 +45,23 @@ def verb(
     minutes: float,
     workers: int,
     steps: int | None,
+    hazards: int | None,
     device: str,
     output: Output,
 ) -> None:
     """Train the tiny VLA; stops and resumes at any point.
 
     Without --data it makes demonstrations in simulation and learns from them: everything from
-    nothing, or with --from a checkpoint's policy alone. With --data it begins with the shipped
-    model and learns from a data set, as `vla export` writes it.
+    nothing, or with --from a checkpoint's policy alone. With --hazards the shipped policy and the
+    expert also play the suite of that name, and it learns what the expert would have done. With
+    --data it begins with the shipped model and learns from a data set, as `vla export` writes it.
     """
     if data is not None and begin is not None:
         raise click.UsageError('--from and --data exclude each other: name one of them.')
     if steps is not None and data is None and begin is None:
         raise click.UsageError('--steps goes with --from or --data.')
+    if hazards is not None and begin is None:
+        raise click.UsageError('--hazards goes with --from.')
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -64,6 +72,7 @@ def verb(
 
     from vla_ros import graph, paths
     from vla_ros.config import load
+    from vla_ros.evaluation.demonstrate import demonstrate
     from vla_ros.robot import load_robot
     from vla_ros.spec import PolicySpec
     from vla_ros.training.finetune import finetune, Tuning
@@ -95,7 +104,10 @@ def verb(
         if data is None:
             recipe = Recipe() if begin is None else WARM
             recipe = recipe if steps is None else replace(recipe, policy_steps=steps)
-            finished = train(recipe, work, into, seconds, workers, device, report, begin)
+            more = None if hazards is None else partial(
+                demonstrate, episodes=hazards, policy='tiny_pi0', workers=workers
+            )  # fmt: skip
+            finished = train(recipe, work, into, seconds, workers, device, report, begin, more)
         else:
             tuning = Tuning() if steps is None else Tuning(steps=steps)
             spec = load(paths.find('policies', 'tiny_pi0'), PolicySpec)

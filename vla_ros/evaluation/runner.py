@@ -160,6 +160,11 @@ class Player:
             self._plain = plain_scenes(self._suite, evaluation.episodes, evaluation.seed)
         self._hindered: dict[tuple[int, Trial], Scene] = {}  # of the newest index
 
+    @property
+    def period(self) -> float:
+        """Time of a control tick [s]."""
+        return self._safety.period
+
     def play(
         self, index: int, cell: Cell, film: Callable[[Tabletop], None] | None = None
     ) -> Played:

@@ -31,6 +31,7 @@ EXTRA_STEPS = 6  # recorded after success, so that the policy learns to stay
 DISTURBED = 0.15  # share of segments that run with a wrong target
 IMAGE_SIZE = 96  # [px]
 CAMERAS = ('scene', 'wrist')
+_UNFINISHED = '.part.npz'
 TASK_NAMES = tuple(sorted(TASKS))
 DIRECTION_NAMES = tuple(sorted(DIRECTIONS))
 
@@ -86,10 +87,45 @@ class Frames:
 def load_shards(folder: Path) -> Frames:
     """Read every finished shard of a folder."""
     parts = []
-    for path in sorted(Path(folder).glob('shard_????.npz')):
+    for path in sorted(Path(folder).glob('*.npz')):
+        if path.name.endswith(_UNFINISHED):
+            continue
         with np.load(path) as data:
             parts.append(Frames(**{f.name: data[f.name] for f in fields(Frames)}))
     return Frames.join(parts)
+
+
+def save_shard(path: Path, frames: Frames) -> None:
+    """Write a shard (.npz): it is there whole or not at all."""
+    temporary = path.with_suffix(_UNFINISHED)
+    np.savez(temporary, **{f.name: getattr(frames, f.name) for f in fields(Frames)})
+    temporary.rename(path)
+
+
+class Diary:
+    """What a policy could have seen of an episode, and the truth of it, instant by instant."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._episode: Episode | None = None
+        self._seen: list[tuple[NDArray[np.uint8], SceneState]] = []
+
+    def add(self, table: Tabletop) -> SceneState:
+        """Keep this instant; returns its truth."""
+        self._episode, state = table.episode, table.state()
+        images = np.stack([table.square(name, IMAGE_SIZE) for name in CAMERAS])
+        self._seen.append((images, state))
+        return state
+
+    def frames(self) -> Frames:
+        """Return what was kept.
+
+        Raises:
+            PolicyError: That is nothing.
+        """
+        if self._episode is None:
+            raise PolicyError('nothing was seen of this episode, expected one instant at least.')
+        return _frames(self._episode, self._seen)
 
 
 def record(folder: Path, shards: int, workers: int) -> Iterator[tuple[int, int]]:
@@ -121,10 +157,7 @@ def _record_shard(folder: Path, index: int) -> None:
     parts = [
         recorder.run(sample_episode(str(task), first + i), rng) for i, task in enumerate(tasks)
     ]
-    frames = Frames.join(parts)
-    temporary = _path(folder, index).with_suffix('.part.npz')
-    np.savez(temporary, **{f.name: getattr(frames, f.name) for f in fields(Frames)})
-    temporary.rename(_path(folder, index))  # a shard is there whole or not at all
+    save_shard(_path(folder, index), Frames.join(parts))
 
 
 class _Recorder:
@@ -139,12 +172,9 @@ class _Recorder:
     def run(self, episode: Episode, rng: np.random.Generator) -> Frames:
         """Record one episode from a random start, with disturbances."""
         self._start(episode, rng)
-        rows: list[tuple[np.ndarray, SceneState]] = []
-        after = 0
+        diary, after = Diary(), 0
         for _ in range(int(episode.time_limit / (REPLAN * STEP))):
-            state = self.env.state()
-            images = np.stack([self.env.square(name, IMAGE_SIZE) for name in CAMERAS])
-            rows.append((images, state))
+            state = diary.add(self.env)
             try:
                 self._follow(self._disturb(plan(episode, state, REPLAN), rng))
             except PolicyError:
@@ -152,7 +182,7 @@ class _Recorder:
             after = after + REPLAN if self.env.success() else 0
             if after >= EXTRA_STEPS:
                 break
-        return _frames(episode, rows)
+        return diary.frames()
 
     def _start(self, episode: Episode, rng: np.random.Generator) -> None:
         """Begin near home, or anywhere above the table that touches nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -59,6 +59,7 @@ def train(
     device: str,
     report: Callable[[Advance], None],
     begin: Path | None = None,
+    more: Callable[[Path], Iterator[tuple[int, int]]] | None = None,
 ) -> bool:
     """Go on with training for a while.
 
@@ -74,6 +75,7 @@ def train(
         device: Where the networks train, such as 'cpu' or 'cuda'.
         report: Called as things advance.
         begin: The checkpoint folder where training begins; None: from nothing.
+        more: Writes shards of its own into the folder it gets; yields (done, wanted) as it goes.
 
     Returns:
         Whether everything is finished.
@@ -90,13 +92,18 @@ def train(
     network.to(device)
     work.mkdir(parents=True, exist_ok=True)
     claim(work, begin)
-    start = time.monotonic()
-    for done, total in demos.record(work / 'demos', recipe.shards, workers):
-        report(Advance('demonstrations', done, total))
-        if done < total and time.monotonic() > deadline:
-            return False
-    _log(work, 'demonstrations', time.monotonic() - start)
-    frames = demos.load_shards(work / 'demos')
+    folder = work / 'demos'
+    sources = {'demonstrations': demos.record(folder, recipe.shards, workers)}
+    if more is not None:
+        sources['hazards'] = more(folder)
+    for name, source in sources.items():
+        start = time.monotonic()
+        for done, total in source:
+            report(Advance(name, done, total))
+            if done < total and time.monotonic() > deadline:
+                return False
+        _log(work, name, time.monotonic() - start)
+    frames = demos.load_shards(folder)
     origin: dict[str, Any] = {'begun_from': str(begin)}
     if begin is None:
         reader = vision.PatchReader(network.model.vlm.vision_tower, model.WIDTH)
@@ -127,6 +134,7 @@ def train(
     facts = {
         'frames': len(frames),
         'episodes': recipe.shards * demos.EPISODES_PER_SHARD,
+        'episodes_with_hazards': len(list(folder.glob('hazards_*.npz'))),
         **origin,
         'policy': {'steps': acting.step, 'seconds': acting.seconds, **acting.losses},
         'torch': torch.__version__,
