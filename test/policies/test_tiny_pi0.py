@@ -7,6 +7,7 @@ import json
 import shutil
 
 from case import ROBOT
+import cv2
 import numpy as np
 import pytest
 from tiny_pi0_case import observation, SPEC, STATS, stock, write
@@ -219,6 +220,14 @@ def test_a_central_square_averages_what_it_reduces():
     image = rng.integers(0, 256, (480, 640, 3), dtype=np.uint8)
     blocks = image[:, 80:560].reshape(96, 5, 96, 5, 3).mean((1, 3))
     assert np.abs(central_square(image, 96) - blocks).max() <= 0.51
+
+
+@pytest.mark.parametrize(('side', 'size'), [(480, 96), (288, 96), (224, 32), (480, 160)])
+def test_the_quick_average_of_an_odd_number_of_pixels_is_that_of_opencv(side, size):
+    rng = np.random.default_rng(size)
+    image = rng.integers(0, 256, (side, side + 60, 3), dtype=np.uint8)
+    plain = cv2.resize(image[:, 30:-30], (size, size), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(central_square(image, size), plain)
 
 
 ABSOLUTE = (ActionSlice('tool_position', 'm'), SPEC.action[1])

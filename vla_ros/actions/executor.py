@@ -143,11 +143,14 @@ class Executor:
     def prefix(self, begun: float, phi: float) -> ChunkPrefix | None:
         """Return what is known of a chunk: executed up to now, then as planned.
 
+        None where there is no plan, and where the strategy guides no sampler by it.
+
         Args:
             begun: Phi at the chunk's observation [s].
             phi: Phi of now [s].
         """
-        if self._plan is None or self.strategy.waits:
+        guidance = getattr(self.strategy, 'guidance', None)
+        if self._plan is None or guidance is None:
             return None
         steps = self._steps(begun, self._spec.horizon)
         known = steps[steps <= self._plan.due[-1] + FUZZ]
@@ -156,7 +159,6 @@ class Executor:
         actions = self._plan.at(known, self._held)
         for k in range(int(np.searchsorted(known, phi + FUZZ, side='right')) if self._way else 0):
             actions[k] = self.codec.action(self._way.at(known[k]))
-        guidance = getattr(self.strategy, 'guidance', None)
         return ChunkPrefix(actions, self._reckoned, self.horizon, guidance)
 
     def send(

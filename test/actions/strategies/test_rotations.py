@@ -21,6 +21,7 @@ from vla_ros.spec import ActionSlice, PolicySpec
 from vla_ros.types import ActionChunk, JointState
 
 ROBOT = load_robot(paths.find('robots', 'panda'))
+GUIDED = frozenset({'guidance'})
 HELD = np.array([False] * 7 + [True])
 TURNS = (3,)
 SEEDS = st.integers(0, 2**31)
@@ -130,15 +131,17 @@ def test_two_chunks_that_write_a_rotation_in_both_ways_are_one_plan():
     sent = executor.send([ActionChunk(0.43, other, 0.1)], joints, 0.43, 0.45)  # between steps
     np.testing.assert_allclose(sent.trajectory.positions, np.tile(home, (10, 1)), atol=1e-4)
     np.testing.assert_allclose(sent.mismatch, 0.0, atol=1e-9)
-    again = executor.prefix(0.8, 0.85)
+    guided = Executor(Codec(ROBOT, ROBOT.urdf_path, replace(spec, strategy='rtc')), GUIDED)
+    guided.send([ActionChunk(0.0, one, 0.1)], joints, 0.0, 0.0)
+    again = guided.prefix(0.43, 0.45)
     np.testing.assert_allclose(np.abs(again.actions), np.abs(one[: len(again.actions)]), atol=1e-9)
 
 
-@pytest.mark.parametrize('name', ['latest', 'crossfade', 'ensemble', 'weighted'])
+@pytest.mark.parametrize('name', ['latest', 'crossfade', 'ensemble', 'weighted', 'rtc'])
 def test_a_turn_about_the_vertical_goes_on_without_a_jump_in_the_joints(name):
     """Past yaw = pi, where Euler angles jump and either quaternion may come up."""
     codec = Codec(ROBOT, ROBOT.urdf_path, replace(DELTAS, strategy=name))
-    executor = Executor(codec, frozenset())
+    executor = Executor(codec, GUIDED)
     home = np.append(ROBOT.home, 0.04)
     home[6] -= 1.2  # there is room to turn by 2.4 rad
     actions = np.tile([0.0, 0.0, 0.0, 0.0, 0.0, -0.05, 1.0], (10, 1))
@@ -154,5 +157,8 @@ def test_a_turn_about_the_vertical_goes_on_without_a_jump_in_the_joints(name):
     wrist = np.diff(np.concatenate(sent)[:, 6])
     np.testing.assert_allclose(wrist, 0.05, atol=2e-3)
     prefix = executor.prefix(1.2, 1.2)
+    assert (prefix is None) == (name != 'rtc')
+    if prefix is None:
+        return
     numbers = codec.relative(prefix.actions, JointState(1.2, sent[2][-1], np.zeros(8)))
     np.testing.assert_allclose(numbers, actions[: len(numbers)], atol=2e-3)
