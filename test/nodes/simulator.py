@@ -22,7 +22,7 @@ from vla_ros.nodes.client import Client
 from vla_ros.nodes.pace import Pace
 from vla_ros.robot import load_robot
 from vla_ros.ros import convert
-from vla_ros.ros.node import set_niceness
+from vla_ros.ros.priority import set_niceness
 from vla_ros.ros.qos import interface, profile
 from vla_ros.types import Frame, JointState
 

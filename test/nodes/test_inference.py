@@ -28,7 +28,7 @@ SPEC = config.load(paths.find('policies', 'hold'), PolicySpec)
 class Codec:
     """Actions that are joint positions, of an arm of two joints."""
 
-    policy = SPEC
+    policy = replace(SPEC, strategy='rtc')  # which asks for prefixes
     held = np.zeros(2, dtype=bool)
     scale = np.ones(2)
     turns = ()
@@ -56,7 +56,7 @@ class Rig:
         self.prefixes: list = []
         self.before_answer = lambda: None
         self.assembler = Assembler((), lambda message: message, max_age=0.5)
-        self.executor = Executor(Codec(), frozenset())
+        self.executor = Executor(Codec(), frozenset({'guidance'}))
         loaded = Loaded(self, self.executor)
         seeds = partial(chunk_seed, 5)
         self.worker = Inference(loaded, self.assembler, self.publish, lambda: self.time, seeds)

@@ -90,7 +90,7 @@ def test_samples_are_drawn_from_one_observation(policy):
     first, second = policy.samples(obs, 2)
     np.testing.assert_allclose(first.actions, one.actions, atol=1e-4)
     assert np.abs(second.actions - one.actions).max() > 1e-2
-    assert policy.offers == {'guidance', 'samples'}
+    assert policy.offers == {'guidance', 'samples', 'announcement'}
 
 
 def plan(obs, steps=5) -> np.ndarray:
@@ -199,7 +199,7 @@ def test_a_network_that_was_trained_for_prefixes_continues_one(tmp_path):
     obs = observation()
     folder = write(tmp_path / 'trained', 'pi05', 'lerobot', rtc_training_max_delay=3)
     policy = create(spec('pi05', folder), ROBOT)
-    assert policy.offers == {'guidance', 'samples', 'trained prefix'}
+    assert policy.offers == {'guidance', 'samples', 'announcement', 'trained prefix'}
     known = plan(obs)
     found = answer(policy, obs, ChunkPrefix(known, 2, 3, Guidance('trained'))).actions
     images, words, state, noise = inputs('pi05', 'lerobot', obs, 5)

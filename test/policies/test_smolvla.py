@@ -107,7 +107,7 @@ def test_half_the_precision_gives_nearly_the_same(folder, policy, observation):
 
 
 def test_it_offers_samples_and_guidance(policy, observation):
-    assert policy.offers == {'guidance', 'samples'}
+    assert policy.offers == {'guidance', 'samples', 'announcement'}
     policy.reset(observation.instruction, seed=5)
     first, second = policy.samples(observation, 2)
     np.testing.assert_allclose(first.actions, answer(policy, observation), atol=1e-5)

@@ -261,8 +261,8 @@ def trained(copy) -> TinyPi0:
 
 
 def test_what_is_offered_is_what_the_checkpoint_was_trained_for(policy, trained):
-    assert policy.offers == {'guidance', 'samples'}
-    assert trained.offers == {'guidance', 'samples', 'trained prefix'}
+    assert policy.offers == {'guidance', 'samples', 'announcement'}
+    assert trained.offers == {'guidance', 'samples', 'announcement', 'trained prefix'}
     assert set().union(policy.offers, trained.offers) == set(OFFERS) - {'interrupt'}
 
 

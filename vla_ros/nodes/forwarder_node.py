@@ -36,6 +36,8 @@ PRIORITY = 30  # of SCHED_FIFO, above the filter's: it must run when that one do
 class ForwarderNode(Node):
     """The only one that speaks to a controller which takes no trajectory that carries its stop."""
 
+    hastened = True
+
     def __init__(self, **kwargs: Any) -> None:
         """Declare the parameters."""
         super().__init__('forwarder', **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 import logging
 import math
 import threading
@@ -60,7 +60,7 @@ class Inference:
             clock: ROS time [s].
             seeds: What instruction k draws from.
             stopwatch: What durations are measured with [s]; a replay has its own time.
-            urgently: Around what is left to do once the policy has answered.
+            urgently: Around what is done before the network runs and after it.
         """
         self.session = Session(loaded.policy.spec)
         self.discarded = 0  # results that came too late for their instruction
@@ -233,13 +233,15 @@ class Inference:
             if session.unaccepted(now):
                 self._executor.reset()
         try:
-            inputs = self._assembler.assemble(instruction, now, after)
-            if isinstance(inputs, Missing):
-                with self._lock:
-                    if session.instruction_id == number and not inputs.expected:
-                        session.waiting(inputs.reason)
-                return False
-            self._infer(number, inputs, now)
+            with ExitStack() as preparing:
+                preparing.enter_context(self._urgently())
+                inputs = self._assembler.assemble(instruction, now, after)
+                if isinstance(inputs, Missing):
+                    with self._lock:
+                        if session.instruction_id == number and not inputs.expected:
+                            session.waiting(inputs.reason)
+                    return False
+                self._infer(number, inputs, now, preparing.close)
             self._failures, self._trouble = 0, ''
         except Exception as error:  # a policy is foreign code: any failure must stop the arm
             self._fail(number, error)
@@ -272,8 +274,13 @@ class Inference:
             if self.session.instruction_id == number and self.session.running:
                 self.stop(RunCode.POLICY_ERROR, message)
 
-    def _infer(self, number: int, inputs: Assembled, asked: float) -> None:
-        """Answer inputs that were asked for at `asked` [s], and publish what is sent."""
+    def _infer(
+        self, number: int, inputs: Assembled, asked: float, ready: Callable[[], None]
+    ) -> None:
+        """Answer inputs that were asked for at `asked` [s], and publish what is sent.
+
+        `ready` is called before the network runs.
+        """
         obs, session = inputs.observation, self.session
         if number != self._known:
             self._instruction_seed = self._seeds(number)
@@ -287,7 +294,7 @@ class Inference:
             prefix = self._executor.prefix(*known) if known else None
         t0 = self._busy_since = self._stopwatch()
         try:
-            answers = ask(self._policy, obs, self._executor.samples, prefix)
+            answers = ask(self._policy, obs, self._executor.samples, prefix, ready)
             t1 = self._stopwatch()
         finally:
             self._busy_since = None

@@ -33,8 +33,9 @@ from vla_ros.nodes.urgent import urgently
 from vla_ros.policies.base import chunk_seed, interrupt, Policy
 from vla_ros.robot import load_robot
 from vla_ros.ros import convert
-from vla_ros.ros.node import may_raise, Node, run
+from vla_ros.ros.node import Node, run
 from vla_ros.ros.parameters import declare, on_change
+from vla_ros.ros.priority import may_raise
 from vla_ros.ros.qos import interface
 from vla_ros.spec import PolicySpec
 from vla_ros.status import PolicyPhase, PolicyStatus, RunCode
@@ -45,6 +46,8 @@ END_WAIT = 5.0  # [s] for the inference in flight when the node is deactivated
 
 class PolicyNode(Node):
     """Runs one policy on one robot; see graph.py for its topics, services and its action."""
+
+    hastened = True
 
     def __init__(self, **kwargs: Any) -> None:
         """Declare the parameters; `kwargs` are rclpy's."""

@@ -48,6 +48,8 @@ SWITCH = 0.0005  # [s] how long another thread may keep the interpreter
 class SafetyFilterNode(Node):
     """Lets trajectories through as far as they are safe, at the rate of the safety file."""
 
+    hastened = True
+
     def __init__(self, **kwargs: Any) -> None:
         """Declare the parameters."""
         super().__init__('safety_filter', **kwargs)

@@ -36,6 +36,8 @@ FIRST_PICTURE = 30.0  # [s] until the renderer must have drawn once
 class SimNode(Node):
     """Publishes what a real cell would, and the truth about its task."""
 
+    hastened = True
+
     def __init__(self, **kwargs: Any) -> None:
         """Declare the parameters."""
         super().__init__('sim', **kwargs)

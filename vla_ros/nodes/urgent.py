@@ -26,9 +26,9 @@ def take_priority(priority: int) -> bool:
 def urgently() -> Iterator[None]:
     """Run the calling thread by SCHED_FIFO meanwhile, where it has the right to.
 
-    A chunk that is ready must not queue behind the drawing of pictures: on two busy cores the
-    wait for one is several times as long as what is left to do. For milliseconds only, since
-    nothing of normal priority runs beside it on its core.
+    What is to be done before the network runs and after it must not queue behind the drawing of
+    pictures: on two busy cores that takes several times as long as the work itself. For
+    milliseconds only, since nothing of normal priority runs beside it on its core.
     """
     raised = take_priority(PRIORITY)
     try:

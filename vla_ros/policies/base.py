@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast, Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from vla_ros.spec import ImageSpec, PolicySpec
 from vla_ros.types import ActionChunk, ChunkPrefix, Image, Observation
 
 # What an adapter may offer beyond a chunk for an observation, see `Policy.offers`.
-OFFERS = ('guidance', 'trained prefix', 'samples', 'interrupt')
+OFFERS = ('guidance', 'trained prefix', 'samples', 'interrupt', 'announcement')
 
 
 class Policy(Protocol):
@@ -35,7 +35,7 @@ class Policy(Protocol):
 
         guidance: `infer` takes a prefix guided by an 'exact' or 'identity' Jacobian;
         trained prefix: it takes one by Guidance('trained'); samples: it is a SamplingPolicy;
-        interrupt: it is an InterruptiblePolicy.
+        interrupt: it is an InterruptiblePolicy; announcement: it is an AnnouncingPolicy.
         """
 
     def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
@@ -65,8 +65,22 @@ class SamplingPolicy(Policy, Protocol):
         """
 
 
+class AnnouncingPolicy(Policy, Protocol):
+    """A policy that offers 'announcement': it says when its inputs are ready."""
+
+    announce: Callable[[], None]  # called by `infer` and `samples` before the network runs
+
+
+def silent() -> None:
+    """Announce nothing."""
+
+
 def ask(
-    policy: Policy, obs: Observation, count: int, prefix: ChunkPrefix | None
+    policy: Policy,
+    obs: Observation,
+    count: int,
+    prefix: ChunkPrefix | None,
+    ready: Callable[[], None] = silent,
 ) -> list[ActionChunk]:
     """Return `count` answers to one observation; only a SamplingPolicy gives more than one.
 
@@ -75,10 +89,15 @@ def ask(
         obs: What it sees.
         count: Answers.
         prefix: What is known of the chunk; a choice among several answers needs none.
+        ready: Called when its inputs are, or before it is asked where it does not tell.
 
     Raises:
         PolicyError: As the policy.
     """
+    if 'announcement' in policy.offers:
+        cast(AnnouncingPolicy, policy).announce = ready
+    else:
+        ready()
     if count > 1:
         return cast(SamplingPolicy, policy).samples(obs, count)
     return [policy.infer(obs, prefix)]

@@ -19,7 +19,7 @@ from vla_ros.models.guidance import JACOBIANS, PrefixGuidance, TrainedPrefix
 from vla_ros.models.kept import KeptVision
 from vla_ros.models.sampler import Guide
 from vla_ros.models.velocity import Engine
-from vla_ros.policies.base import chunk_seed
+from vla_ros.policies.base import chunk_seed, silent
 from vla_ros.policies.device_letterbox import DeviceLetterbox
 from vla_ros.policies.pictures import Letterbox
 from vla_ros.policies.weights import WeightOptions
@@ -100,6 +100,7 @@ class FlowPolicy(ABC):
         self._flow_steps = spec.flow_steps or flow_steps
         self._longest_trained = longest_trained
         self._seed, self._count = 0, 0
+        self.announce: Callable[[], None] = silent
 
     @property
     def hot(self) -> nn.Module:
@@ -130,9 +131,9 @@ class FlowPolicy(ABC):
 
     @property
     def offers(self) -> frozenset[str]:
-        """Return what it can do with a prefix, and that it draws samples."""
+        """Return what it can do with a prefix, that it draws samples and tells of its inputs."""
         trained = {'trained prefix'} if self._longest_trained > 0 else set()
-        return frozenset({'guidance', 'samples'} | trained)
+        return frozenset({'guidance', 'samples', 'announcement'} | trained)
 
     def infer(self, obs: Observation, prefix: ChunkPrefix | None = None) -> ActionChunk:
         """Return (horizon, A) actions for one observation, tied to a prefix that has guidance.
@@ -163,6 +164,7 @@ class FlowPolicy(ABC):
         noise = torch.cat([torch.randn(shape, generator=generator) for _ in range(count)])
         guide = self._guide(prefix, obs.joints)
         ready = time.perf_counter()
+        self.announce()
         device = self.spec.device
         given = inputs.on(device, self.engine.expert.dtype)
         actions = self.chunks(given, noise.to(device), self._flow_steps, guide)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-import os
-from pathlib import Path
 import signal
 import threading
 import traceback
-from typing import Any
+from typing import Any, ClassVar
 
 import rclpy
 from rclpy.client import Client
@@ -22,6 +19,7 @@ from vla_ros.bootstrap import prepare_ros
 from vla_ros.errors import VlaError
 from vla_ros.graph import ARGUMENTS, Topic
 from vla_ros.ros.parameters import declare
+from vla_ros.ros.priority import hasten, relax, set_niceness
 from vla_ros.ros.qos import interface, profile
 
 
@@ -32,6 +30,8 @@ class Node(LifecycleNode):
     `deactivate` (stop safely) and `cleanup`; a VlaError from one of them fails the transition
     and is logged as one line.
     """
+
+    hastened: ClassVar[bool] = False  # whether messages go before normal work while it is active
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         """Declare the parameters that every node has.
@@ -125,10 +125,15 @@ class Node(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `activate`."""
         super().on_activate(state)
-        return self._run(self.activate)
+        done = self._run(self.activate)
+        if self.hastened and done == TransitionCallbackReturn.SUCCESS:
+            hasten()
+        return done
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `deactivate`."""
+        if self.hastened:
+            relax()
         super().on_deactivate(state)
         return self._run(self.deactivate)
 
@@ -139,36 +144,12 @@ class Node(LifecycleNode):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop safely and release everything, from whatever state."""
         if state.label == 'active':
-            self._run(self.deactivate)
+            self.on_deactivate(state)
         return self._run(self.cleanup) if state.label != 'unconfigured' else self._run(_nothing)
 
 
 def _nothing() -> None:
     pass
-
-
-def set_niceness(nice: int) -> None:
-    """Lower the priority of this process, or raise it where it has the right to.
-
-    Where Linux groups processes by session, niceness counts within the session only; one that
-    leads its own session, as the supervisor starts it, must change that group's as well.
-    """
-    with suppress(PermissionError):
-        os.nice(nice)
-    if os.getsid(0) == os.getpid():
-        with suppress(OSError):
-            Path('/proc/self/autogroup').write_text(str(nice))
-
-
-def may_raise() -> bool:
-    """Say whether a process of this user may take more priority than others have."""
-    mine = os.getpriority(os.PRIO_PROCESS, 0)
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, mine - 1)
-    except PermissionError:
-        return False
-    os.setpriority(os.PRIO_PROCESS, 0, mine)
-    return True
 
 
 def make_executor() -> Executor:

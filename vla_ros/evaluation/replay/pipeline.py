@@ -200,7 +200,7 @@ class _Timed:
 
     @property
     def offers(self) -> frozenset[str]:
-        return self._policy.offers - {'interrupt'}
+        return self._policy.offers - {'interrupt', 'announcement'}
 
     def reset(self, instruction: str, *, seed: int) -> None:
         self._policy.reset(instruction, seed=seed)
