@@ -98,6 +98,7 @@ def test_train_refuses_what_is_no_data_set(tmp_path):
         (('--from', 'none'), 'none'),
         (('--from', 'none', '--data', 'none'), '--from and --data exclude each other'),
         (('--steps', 5), '--steps goes with --from or --data'),
+        (('--hazards', 2), '--hazards goes with --from'),
     ],
 )
 def test_train_refuses_a_wrong_beginning_at_once(tmp_path, monkeypatch, args, said):

@@ -91,6 +91,7 @@ def test_only_the_policy_learns_and_a_run_is_taken_up_again(checkpoint, tmp_path
     size, rng = demos.IMAGE_SIZE, np.random.default_rng(0)
     images = rng.integers(0, 255, (COUNT, 2, size, size, 3), dtype=np.uint8)
     frames = feed.frames(COUNT, images)
+    (tmp_path / 'work' / 'demos').mkdir(parents=True)
     monkeypatch.setattr(demos, 'record', lambda folder, shards, workers: iter([(1, 1)]))
     monkeypatch.setattr(demos, 'load_shards', lambda folder: frames)
     monkeypatch.setattr(policy, 'ProcessPoolExecutor', feed.Here)
@@ -101,14 +102,18 @@ def test_only_the_policy_learns_and_a_run_is_taken_up_again(checkpoint, tmp_path
     def go(steps: int) -> tuple[bool, list[train.Advance]]:
         told: list[train.Advance] = []
         some = replace(recipe, policy_steps=steps)
-        done = train.train(some, work, output, 600.0, 1, 'cpu', told.append, checkpoint)
+        done = train.train(some, work, output, 600.0, 1, 'cpu', told.append, checkpoint, more)
         return done, told
+
+    def more(folder):
+        (folder / 'hazards_0000.npz').write_bytes(b'read by load_shards, which is not at work here')
+        yield 1, 1
 
     assert go(2)[0]
     finished, told = go(3)
     assert finished
     assert [a.done for a in told if a.stage == 'policy'] == [3], 'two steps were taken before'
-    assert {a.stage for a in told} == {'demonstrations', 'policy'}
+    assert {a.stage for a in told} == {'demonstrations', 'hazards', 'policy'}
     ours, theirs = (load_file(folder / 'model.safetensors') for folder in (output, checkpoint))
     for name, weight in ours.items():
         if 'vision_tower' in name:
@@ -117,5 +122,6 @@ def test_only_the_policy_learns_and_a_run_is_taken_up_again(checkpoint, tmp_path
     assert any('expert' in name for name in changed)
     assert statistics_of(output) == statistics_of(checkpoint)
     facts = json.loads((output / 'training.json').read_text(encoding='utf-8'))
+    assert facts['episodes_with_hazards'] == 1
     assert facts['begun_from'] == str(checkpoint) and facts['policy']['steps'] == 3
     assert (output / policy.STATISTICS).exists() and begin_from(output)
