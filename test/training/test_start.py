@@ -106,7 +106,7 @@ def test_only_the_policy_learns_and_a_run_is_taken_up_again(checkpoint, tmp_path
         return done, told
 
     def more(folder):
-        (folder / 'hazards_0000.npz').write_bytes(b'read by load_shards, which is not at work here')
+        (folder / 'hazards_0000.npz').write_bytes(b'load_shards is not at work here')
         yield 1, 1
 
     assert go(2)[0]
