@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import cos, sin
+from math import cos, isfinite, sin
 from pathlib import Path
 
 import mujoco
@@ -71,7 +71,7 @@ class World:
         self._lead[robot.dof :] = 0.0
         self._tools = {arm.name: self.model.body(arm.tool_frame).id for arm in robot.arms}
         self._dt = float(self.model.opt.timestep)  # [s]
-        self._strokes = np.array([g.velocity for g in robot.grippers]) * self._dt
+        self._strokes = [g.velocity * self._dt for g in robot.grippers]  # [m] or [rad] a time step
         self._followers = [  # of joints that mimic: which, what, and q = offset + ratio * q_leader
             (self.model.jnt_qposadr[a], self.model.jnt_qposadr[b], *self.model.eq_data[e, :2])
             for e, (a, b) in enumerate(zip(self.model.eq_obj1id, self.model.eq_obj2id))
@@ -140,8 +140,9 @@ class World:
         Raises:
             SimulationError: A value is not finite or the shape is wrong.
         """
-        goal = np.append(np.asarray(arm, dtype=float), gripper)
-        self._check(goal)
+        goal = np.append(arm, gripper)
+        if goal.shape != self._goal.shape or not isfinite(goal.sum()):  # else all are finite
+            self._check(goal)
         steps = max(1, round(over / self._dt))
         self._remaining = steps
         self._goal = goal
@@ -150,19 +151,20 @@ class World:
 
     def step(self, seconds: float = TIMESTEP) -> None:
         """Advance the physics by a whole number of time steps."""
-        dof, speed = self.robot.dof, self._strokes
-        data, reference = self.data, self._reference
+        dof, goal = self.robot.dof, self._goal
+        data, reference, ctrl = self.data, self._reference, self.data.ctrl
+        arm, rise = reference[:dof], self._rise[:dof]
         for _ in range(round(seconds / self._dt)):
             if self._remaining > 0:
                 self._remaining -= 1
-                reference[:dof] += self._rise[:dof]
+                arm += rise
                 if self._remaining == 0:
-                    reference[:dof] = self._goal[:dof]
-                data.ctrl[self._ctrl] = reference + self._ahead  # by velocity
+                    arm[:] = goal[:dof]
+                ctrl[self._ctrl] = reference + self._ahead  # by velocity
             else:
-                data.ctrl[self._ctrl] = reference
-            way = self._goal[dof:] - reference[dof:]
-            reference[dof:] += np.minimum(np.maximum(way, -speed), speed)
+                ctrl[self._ctrl] = reference
+            for finger, most in enumerate(self._strokes, dof):  # one or two: quicker by number
+                reference[finger] += min(max(goal[finger] - reference[finger], -most), most)
             self._move_hazard()
             mujoco.mj_step(self.model, data)
         if not np.isfinite(data.qpos).all():
