@@ -26,6 +26,7 @@ from vla_ros.types import Trajectory
 
 LIMIT = 40.0  # bound of every wait [s]
 MOVING, RESTING = 0.1, 0.01  # [rad/s]
+STILL = 1e-4  # [rad/s] after the last milliradian, by which a servo swings back
 AGAIN = 1.0  # [s] after which an arm that rests is asked again
 LATE = 0.6  # [s] so that a busy machine is not taken for a dead filter
 
@@ -131,6 +132,7 @@ class Cell:
         way = self.rest()
         assert time.monotonic() - began < stop + LATE + 1.0
         assert max(np.diff(way), default=0.0) < 1e-3  # it went on as it went, not back
+        self.until(lambda: self.speed() < STILL, 'the end of the swing', LIMIT)
         held = self.place()
         self.client.safety = None
         self.start('safety_filter')
