@@ -122,3 +122,6 @@ def test_wrong_shapes_are_refused(solver):
         solver.solve(HOME[:6], DOWN, np.zeros(3))
     with pytest.raises(KinematicsError, match='expected'):
         solver.solve_path(HOME, DOWN, np.zeros(3))
+    for wide in (1, 2, 4):
+        with pytest.raises(KinematicsError, match='expected'):
+            solver.solve_path(HOME, DOWN, np.zeros((5, wide)))

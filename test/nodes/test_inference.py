@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 import itertools
@@ -91,6 +92,41 @@ def rig():
     rig = Rig()
     rig.tick()
     return rig
+
+
+def test_what_is_short_is_urgent_and_the_network_is_not(rig, monkeypatch):
+    """An inference that went before everything of normal priority would starve it."""
+    inside, order = [], []
+
+    @contextmanager
+    def urgently():
+        inside.append(None)
+        try:
+            yield
+        finally:
+            inside.pop()
+
+    def noted(name, work):
+        return lambda *a: order.append((name, bool(inside))) or work(*a)
+
+    monkeypatch.setattr(rig.assembler, 'assemble', noted('assemble', rig.assembler.assemble))
+    monkeypatch.setattr(rig.executor, 'send', noted('send', rig.executor.send))
+    rig.before_answer = noted('network', lambda: None)
+    worker = Inference(
+        Loaded(rig, rig.executor), rig.assembler, noted('publish', rig.publish),
+        lambda: rig.time, partial(chunk_seed, 5), urgently=urgently,
+    )  # fmt: skip
+    worker.begin('reach it', 60.0, until_success=False)
+    assert worker.step() and not inside
+    assert order == [('assemble', True), ('network', False), ('send', True), ('publish', True)]
+
+    def fail():
+        raise PolicyError('no answer')
+
+    rig.tick()
+    rig.before_answer = fail
+    worker.step()
+    assert not inside, 'a failure ends what is urgent too'
 
 
 def test_nothing_is_sent_before_an_instruction(rig):

@@ -19,7 +19,7 @@ from vla_ros.actions.schedules import prefix_weights
 from vla_ros.errors import CheckpointError, PolicyError, UnknownNameError
 from vla_ros.kinematics import Kinematics
 from vla_ros.models.guidance import PrefixGuidance
-from vla_ros.policies.base import OFFERS
+from vla_ros.policies.base import ask, OFFERS
 from vla_ros.policies.hold import HoldPolicy
 from vla_ros.policies.tiny_pi0 import central_square, FILES, TinyPi0
 from vla_ros.spec import ActionSlice, PolicySpec
@@ -264,6 +264,25 @@ def test_what_is_offered_is_what_the_checkpoint_was_trained_for(policy, trained)
     assert policy.offers == {'guidance', 'samples', 'announcement'}
     assert trained.offers == {'guidance', 'samples', 'announcement', 'trained prefix'}
     assert set().union(policy.offers, trained.offers) == set(OFFERS) - {'interrupt'}
+
+
+def test_it_says_when_its_inputs_are_ready(policy, observation, monkeypatch):
+    order, prepare, chunks = [], policy._prepare, policy.chunks
+    monkeypatch.setattr(policy, '_prepare', lambda obs: order.append('inputs') or prepare(obs))
+    monkeypatch.setattr(policy, 'chunks', lambda *a: order.append('network') or chunks(*a))
+    ask(policy, observation, 1, None, lambda: order.append('ready'))
+    ask(policy, observation, 2, None, lambda: order.append('ready'))
+    assert order == ['inputs', 'ready', 'network'] * 2
+    ask(policy, observation, 1, None)
+    assert order[6:] == ['inputs', 'network']
+
+
+def test_of_a_policy_that_does_not_tell_inputs_count_as_ready_at_once(observation):
+    hold = HoldPolicy(config.load(paths.find('policies', 'hold'), PolicySpec), ROBOT)
+    order, infer = [], hold.infer
+    hold.infer = lambda *a: order.append('asked') or infer(*a)
+    ask(hold, observation, 1, None, lambda: order.append('ready'))
+    assert order == ['ready', 'asked']
 
 
 def test_a_policy_without_offers_ignores_a_prefix(observation):

@@ -101,7 +101,6 @@ def verb(
         TimeRemainingColumn,
     )
 
-    from vla_ros import paths
     from vla_ros.evaluation.eval_report import film_failures
     from vla_ros.evaluation.eval_report import page as report_page
     from vla_ros.evaluation.figures import figures
@@ -109,7 +108,7 @@ def verb(
     from vla_ros.evaluation.report import cell_table, speed_line, table
     from vla_ros.evaluation.runner import Evaluation, jobs, Played, Player, run
     from vla_ros.evaluation.suite import load_suite
-    from vla_ros.safety.config import load_safety, MODES
+    from vla_ros.safety.config import MODES
 
     chosen = load_suite(suite)
     plain = len(chosen.trials) == 1 and not chosen.sequences
@@ -153,8 +152,7 @@ def verb(
             played = run(evaluation, workers, done, log, player, cluster)
             if videos is not None:
                 progress.update(bar, description='films')
-                period = load_safety(paths.find('safety', safety)).period
-                films = film_failures(played, player.play, videos, period)
+                films = film_failures(played, player.play, videos, player.period)
     result = figures(evaluation, played)
     result['wall_seconds'] = time.monotonic() - started
     output.console.print(

@@ -109,7 +109,7 @@ class InverseKinematics:
             KinematicsError: A target is not finite or has a wrong shape.
         """
         positions = np.asarray(positions, dtype=float)
-        if positions.ndim != 2:
+        if positions.ndim != 2 or positions.shape[1] != 3:
             raise KinematicsError(f'path has shape {positions.shape}, expected (T, 3).')
         rotations = np.broadcast_to(np.asarray(rotation, dtype=float), (len(positions), 3, 3))
         q = np.asarray(q0, dtype=float)

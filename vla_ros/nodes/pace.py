@@ -6,7 +6,7 @@ from collections.abc import Callable
 import threading
 import time
 
-from vla_ros.nodes.urgent import take_priority
+from vla_ros.ros.priority import take_priority
 
 
 class Pace:

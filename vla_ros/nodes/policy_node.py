@@ -29,13 +29,12 @@ from vla_ros.nodes.inference import Inference
 from vla_ros.nodes.loading import load, Loaded, Loading
 from vla_ros.nodes.observation import Assembler
 from vla_ros.nodes.session import Ended
-from vla_ros.nodes.urgent import urgently
 from vla_ros.policies.base import chunk_seed, interrupt, Policy
 from vla_ros.robot import load_robot
 from vla_ros.ros import convert
 from vla_ros.ros.node import Node, run
 from vla_ros.ros.parameters import declare, on_change
-from vla_ros.ros.priority import may_raise
+from vla_ros.ros.priority import may_raise, urgently
 from vla_ros.ros.qos import interface
 from vla_ros.spec import PolicySpec
 from vla_ros.status import PolicyPhase, PolicyStatus, RunCode

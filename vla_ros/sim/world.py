@@ -140,7 +140,7 @@ class World:
         Raises:
             SimulationError: A value is not finite or the shape is wrong.
         """
-        goal = np.append(arm, gripper)
+        goal = np.append(np.asarray(arm, dtype=float), gripper)
         if goal.shape != self._goal.shape or not isfinite(goal.sum()):  # else all are finite
             self._check(goal)
         steps = max(1, round(over / self._dt))

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from vla_ros.nodes.urgent import PRIORITY, urgently
+from vla_ros.ros.priority import LOWEST, urgently
 
 
 def may() -> bool:
@@ -15,7 +15,7 @@ def may() -> bool:
 
     def ask():
         try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(LOWEST))
             found.append(True)
         except PermissionError:
             found.append(False)
